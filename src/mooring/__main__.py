@@ -1,0 +1,5 @@
+"""`python -m mooring`."""
+
+from mooring.cli.main import app
+
+app()

@@ -1,0 +1,119 @@
+"""The routes of connections and of their types."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from mooring.api.errors import JSON
+from mooring.api.request import ask_of, json_body_of, plane_of, whole
+from mooring.domain.records import Actor
+from mooring.errors import InvalidConfig, Problem
+from mooring.wire.envelope import dumps, listed
+
+MAX_PAGE = 1000
+ORDERS = ("name", "type", "createdAt", "updatedAt")
+
+
+async def create(request: Request, actor: Actor) -> Response:
+    path = request.path_params
+    raw = await json_body_of(request)
+    answer = await plane_of(request).connections.create(actor, path["project"], path["name"], raw, ask_of(request, raw))
+    return Response(answer, media_type=JSON)
+
+
+async def update(request: Request, actor: Actor) -> Response:
+    path = request.path_params
+    raw = await json_body_of(request)
+    answer = await plane_of(request).connections.update(actor, path["project"], path["name"], raw, ask_of(request, raw))
+    return Response(answer, media_type=JSON)
+
+
+async def delete(request: Request, actor: Actor) -> Response:
+    path = request.path_params
+    answer = await plane_of(request).connections.delete(actor, path["project"], path["name"], ask_of(request))
+    return Response(answer, media_type=JSON)
+
+
+async def get(request: Request, actor: Actor) -> Response:
+    path = request.path_params
+    document, generation = await plane_of(request).connections.get(actor, path["project"], path["name"])
+    return Response(listed([document]), headers={"ETag": f'"{generation}"'}, media_type=JSON)
+
+
+async def find(request: Request, actor: Actor) -> Response:
+    """All of them, streamed; or a page, where one is asked for by page and size, or by cursor and limit."""
+    query = request.query_params
+    type_name = query.get("type") or None
+    project = request.path_params["project"]
+    connections = plane_of(request).connections
+    if "cursor" in query or "limit" in query:
+        limit = whole(request, "limit", 100, 1, MAX_PAGE)
+        after = query.get("cursor") or None
+        rows = [row async for row in await connections.list_all(actor, project, type_name, after, limit + 1)]
+        body = listed([document for _, document in rows[:limit]])
+        following = dumps(rows[limit - 1][0]) if len(rows) > limit else "null"
+        return Response(f'{body[:-1]},"nextCursor":{following}}}', media_type=JSON)
+    if "page" in query or "size" in query or "sort" in query:
+        order, descending = _sort(query.get("sort", "name,asc"))
+        page, size = whole(request, "page", 1, 1, 10**6), whole(request, "size", 100, 1, MAX_PAGE)
+        return Response(
+            listed(await connections.page(actor, project, type_name, order, descending, page, size)), media_type=JSON
+        )
+    rows_of = await connections.list_all(actor, project, type_name)
+    return StreamingResponse(_streamed(rows_of), media_type=JSON)
+
+
+def _sort(text: str) -> tuple[str, bool]:
+    order, _, direction = text.partition(",")
+    if order not in ORDERS or direction.lower() not in ("", "asc", "desc"):
+        raise InvalidConfig(
+            [Problem("/sort", "invalid", f"sort is not valid: must be one of {', '.join(ORDERS)}, then ,asc or ,desc")]
+        )
+    return order, direction.lower() == "desc"
+
+
+async def _streamed(rows: AsyncIterator[tuple[str, str]]) -> AsyncIterator[str]:
+    """The list envelope, a few documents at a time."""
+    count = 0
+    waiting = ['{"success":true,"resultList":[']
+    size = 0
+    async for _, document in rows:
+        if count:
+            waiting.append(",")
+        waiting.append(document)
+        count += 1
+        size += len(document)
+        if size > 65536:
+            yield "".join(waiting)
+            waiting, size = [], 0
+    waiting.append(f'],"resultCount":{count}}}')
+    yield "".join(waiting)
+
+
+async def deployments(request: Request, actor: Actor) -> Response:
+    path = request.path_params
+    found = await plane_of(request).deployments.history(
+        actor, path["project"], path["name"], whole(request, "limit", 20, 1, 200)
+    )
+    return Response(listed([dumps(deployment) for deployment in found]), media_type=JSON)
+
+
+async def deployment(request: Request, actor: Actor) -> Response:
+    path = request.path_params
+    found = await plane_of(request).deployments.one(actor, path["project"], path["name"], path["deployment"])
+    return Response(listed([dumps(found)]), media_type=JSON)
+
+
+async def types(request: Request, actor: Actor) -> Response:
+    return Response(listed([dumps(card.summary()) for card in plane_of(request).registry]), media_type=JSON)
+
+
+async def one_type(request: Request, actor: Actor) -> Response:
+    registry = plane_of(request).registry
+    card = registry.get(request.path_params["type"])
+    return Response(
+        listed([dumps({**card.summary(), "schema": card.schema, "example": card.example})]), media_type=JSON
+    )

@@ -1,0 +1,91 @@
+"""
+What every request passes before it is routed: a canonical path, an id, and for `mooring dev` a worker to answer with.
+
+Plain ASGI, because it stands in front of everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from mooring.api.errors import error_response
+from mooring.errors import BadRequest, Unavailable
+from mooring.kit.ids import new_id
+
+Scope = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+READY_S = 30.0
+_REFUSED = (b"%2f", b"%5c", b"%00", b"\\", b";")
+
+
+class Gate:
+    """
+    Refuses odd paths, strips the trailing slash (both spellings are one), gives each request an id.
+
+    While *ready* is not set, requests wait; those of workers (`/worker/`) pass, because they are waited for.
+    """
+
+    def __init__(self, app: Asgi, ready: asyncio.Event | None = None) -> None:
+        self._app, self._ready = app, ready
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["mooring.request_id"] = new_id("req")
+        if scope["type"] == "http":
+            send = _with_request_id(send, request_id)
+        raw = scope.get("raw_path") or scope["path"].encode()
+        path = canonical(raw)
+        if path is None:
+            await _refuse(scope, receive, send, BadRequest("The path is not valid"))
+            return
+        scope["path"] = path
+        if self._ready is not None and not self._ready.is_set() and not path.startswith("/worker/"):
+            try:
+                async with asyncio.timeout(READY_S):
+                    await self._ready.wait()
+            except TimeoutError:
+                await _refuse(scope, receive, send, Unavailable("the worker of this start has not connected yet"))
+                return
+        await self._app(scope, receive, send)
+
+
+def canonical(raw: bytes) -> str | None:
+    """The path that *raw* spells, without a trailing slash; None where it should not be taken for any."""
+    raw = raw.split(b"?", 1)[0]
+    lowered = raw.lower()
+    if b"//" in raw or any(mark in lowered for mark in _REFUSED):
+        return None
+    if b"%" in raw:
+        try:
+            path = unquote_to_bytes(raw).decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+    else:
+        path = raw.decode("ascii", "replace")
+    if any(segment in (".", "..") for segment in path.split("/")) or any(c < " " or c == "\x7f" for c in path):
+        return None
+    return path.rstrip("/") or "/"
+
+
+def _with_request_id(send: Any, request_id: str) -> Any:
+    header = (b"x-request-id", request_id.encode())
+
+    async def sending(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), header]
+        await send(message)
+
+    return sending
+
+
+async def _refuse(scope: Scope, receive: Any, send: Any, error: Any) -> None:
+    if scope["type"] == "http":
+        await error_response(error)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,135 @@
+"""Reading what a request says: its token, its body within the limit, its waiting time."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+
+from mooring.control.connections import Ask
+from mooring.control.plane import Plane
+from mooring.domain.records import Actor
+from mooring.errors import BadRequest, InvalidConfig, NotAuthenticated, Problem, TooLarge
+from mooring.kit.strict_json import JsonRefused, read_json
+
+MAX_WAIT_S = 30.0
+_WAIT = re.compile(r"wait=(\d{1,6})")
+_ETAG = re.compile(r'(?:W/)?"(\d{1,18})"')
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def plane_of(request: Request) -> Plane:
+    """The control plane behind this door."""
+    return request.app.state.plane  # type: ignore[no-any-return]  # set by `app.control_app`
+
+
+def check_size(request: Request) -> None:
+    """Refuse a body that says it is too large before anything else is looked at. Raises `TooLarge`."""
+    limit: int = request.app.state.max_body
+    length = request.headers.get("content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise TooLarge(f"Request body is larger than {limit} bytes")
+
+
+async def actor_of(request: Request) -> Actor:
+    """The holder of the request's bearer token. Raises `NotAuthenticated`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated("Invalid token")
+    return await plane_of(request).access.actor(
+        token.strip(), request_id=request.scope["mooring.request_id"], address=address_of(request)
+    )
+
+
+def address_of(request: Request) -> str:
+    """The peer's address."""
+    return request.client.host if request.client else ""
+
+
+async def body_of(request: Request) -> bytes:
+    """The body, at most as large as allowed. Raises `TooLarge`."""
+    limit: int = request.app.state.max_body
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"Request body is larger than {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def json_body_of(request: Request) -> bytes:
+    """The body of a request that must carry JSON. Raises `BadRequest`."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise BadRequest("Content-Type must be application/json")
+    return await body_of(request)
+
+
+async def object_of(request: Request) -> dict[str, Any]:
+    """The JSON object in the body. Raises `BadRequest`."""
+    raw = await json_body_of(request)
+    try:
+        value = read_json(raw)
+    except JsonRefused as exc:
+        raise BadRequest(f"Request body is not valid JSON: {exc}") from None
+    if not isinstance(value, dict):
+        raise BadRequest("Request body is not valid JSON: it is not an object")
+    return value
+
+
+def ask_of(request: Request, body: bytes = b"") -> Ask:
+    """How a mutation is to be carried out: waiting time, Idempotency-Key, If-Match. Raises `BadRequest`."""
+    headers = request.headers
+    key = headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise BadRequest("Idempotency-Key must be 1 to 255 printable ASCII characters")
+    match = headers.get("if-match")
+    generation = None
+    if match is not None and match.strip() != "*":
+        etag = _ETAG.fullmatch(match.strip())
+        if etag is None:
+            raise BadRequest('If-Match must be the ETag of a GET, such as "3"')
+        generation = int(etag[1])
+    return Ask(
+        _wait_of(request),
+        key,
+        generation,
+        b"%s %s\n%s" % (request.method.encode(), request.scope["path"].encode(), body),
+    )
+
+
+def _wait_of(request: Request) -> float:
+    text = request.query_params.get("waitSeconds")
+    if text is not None:
+        return number(text, "waitSeconds", 0, MAX_WAIT_S)
+    prefer = _WAIT.search(request.headers.get("prefer", ""))
+    if prefer is not None:
+        return min(float(prefer[1]), MAX_WAIT_S)
+    return plane_of(request).wait_s
+
+
+def number(text: str, name: str, least: float, most: float) -> float:
+    """The query parameter *name*. Raises `InvalidConfig`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise InvalidConfig(
+            [Problem(f"/{name}", "invalid", f"{name} is not valid: must be a number from {least:g} to {most:g}")]
+        )
+    return value
+
+
+def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """The whole number in the query parameter *name*. Raises `InvalidConfig`."""
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return default
+    if not text.isascii() or not text.isdigit() or not least <= int(text[:12]) <= most:
+        raise InvalidConfig(
+            [Problem(f"/{name}", "invalid", f"{name} is not valid: must be a whole number from {least} to {most}")]
+        )
+    return int(text)

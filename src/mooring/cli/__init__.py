@@ -1,0 +1,1 @@
+"""The command line: a user of the SDK; what it can do, anyone can do."""

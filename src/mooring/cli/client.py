@@ -1,0 +1,18 @@
+"""The client that the command line uses: MOORING_URL and MOORING_TOKEN."""
+
+from __future__ import annotations
+
+from mooring.errors import NotAuthenticated
+from mooring.kit.settings import Settings
+from mooring.sdk.client import Client
+
+
+def client() -> Client:
+    """Raises `NotAuthenticated` where no token is set."""
+    settings = Settings()
+    if settings.token is None:
+        raise NotAuthenticated(
+            "no token is set",
+            hint="Put one in MOORING_TOKEN; the first start leaves the administrator's in <data-dir>/admin-token.",
+        )
+    return Client(settings.url, settings.token.get_secret_value())

@@ -1,0 +1,489 @@
+"""
+Connections: create, read, list, update (also rename), delete.
+
+The order of refusals is part of the contract: project, permission, name, body, type, name match, existence,
+fields, references.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mooring.control.access import require, visible_project
+from mooring.control.auditing import entry
+from mooring.control.deployments import Deployments
+from mooring.domain.names import name_key, why_not_a_name
+from mooring.domain.records import Actor, Connection, Project, SealedSecret
+from mooring.errors import (
+    AlreadyExists,
+    BadRequest,
+    Conflict,
+    InvalidConfig,
+    NameMismatch,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    SecretRequired,
+)
+from mooring.kit.clock import iso, now_ms
+from mooring.kit.ids import new_id
+from mooring.plugin.card import ConnectionType
+from mooring.plugin.config import ConnectionConfig, join, read_config, secret_fields, split
+from mooring.plugin.registry import Registry
+from mooring.seal.envelope import Ring, content_hash
+from mooring.store.base import (
+    DeleteConnection,
+    FinishIdempotency,
+    Idempotency,
+    IdempotencyRecord,
+    NameTaken,
+    Record,
+    SaveConnection,
+    Stale,
+    Store,
+)
+from mooring.wire.body import COMMON_KEYS, RESPONSE_KEYS, ConnectionBody, card_of, read_connection_body
+from mooring.wire.envelope import dumps
+
+TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a mutation is asked beside its body."""
+
+    wait_s: float
+    idempotency_key: str | None = None
+    if_match: int | None = None
+    request: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A connection about to be stored."""
+
+    connection: Connection
+    secrets: Sequence[SealedSecret]
+    dropped: Sequence[str]
+    warnings: Sequence[dict[str, Any]]
+
+
+class Connections:
+    """The connections of every project."""
+
+    def __init__(self, store: Store, ring: Ring, registry: Registry, deployments: Deployments) -> None:
+        self._store, self._ring, self._registry, self._deployments = store, ring, registry, deployments
+
+    # reading
+
+    async def get(self, actor: Actor, project_name: str, name: str) -> tuple[str, int]:
+        """The document of a connection and its generation; with its secrets where the actor may see them."""
+        project = await visible_project(self._store, actor, project_name)
+        require(actor, "connections:view")
+        if not name.strip():
+            raise BadRequest("Connection name can not be empty!")
+        if actor.may("secrets:reveal"):
+            return await self._reveal(actor, project, name)
+        found = await self._store.document(project.id, name_key(name))
+        if found is None:
+            raise NotFound(f"Connection (name: {name}) was not found!")
+        return found
+
+    async def _reveal(self, actor: Actor, project: Project, name: str) -> tuple[str, int]:
+        connection = await self._store.connection(project.id, name_key(name))
+        if connection is None:
+            raise NotFound(f"Connection (name: {name}) was not found!")
+        stored = _Stored(connection, self._registry.get(connection.type))
+        secrets, _ = await self._open(connection)
+        values, used = join(stored.card.config, stored.public, secrets)
+        await self._store.commit(
+            Record(
+                entry(
+                    actor,
+                    "reveal",
+                    "connection",
+                    connection.id,
+                    connection.name,
+                    project=project.id,
+                    changed=tuple(sorted(used)),
+                )
+            )
+        )
+        return dumps({**stored.document, **values}), connection.generation
+
+    async def list_all(
+        self, actor: Actor, project_name: str, type_name: str | None, after: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[tuple[str, str]]:
+        """Name keys and documents in the order of names; with *limit*, at most so many beyond the name key *after*."""
+        project, card = await self._listed(actor, project_name, type_name)
+        return self._store.documents(project.id, card.name if card else None, after, limit)
+
+    async def page(
+        self, actor: Actor, project_name: str, type_name: str | None, order: str, descending: bool, page: int, size: int
+    ) -> list[str]:
+        """Documents of the page *page* (from 1) of *size*."""
+        project, card = await self._listed(actor, project_name, type_name)
+        return await self._store.page(
+            project.id, card.name if card else None, order, descending, (page - 1) * size, size
+        )
+
+    async def _listed(
+        self, actor: Actor, project_name: str, type_name: str | None
+    ) -> tuple[Project, ConnectionType | None]:
+        project = await visible_project(self._store, actor, project_name)
+        require(actor, "connections:view")
+        return project, self._registry.get(type_name) if type_name else None
+
+    # writing
+
+    async def create(self, actor: Actor, project_name: str, path_name: str, raw: bytes, ask: Ask) -> str:
+        """Store a new connection and wait for workers; the answer's JSON."""
+        project = await visible_project(self._store, actor, project_name)
+        require(actor, "connections:manage")
+        _check_name(path_name, "Connection name")
+        body = read_connection_body(raw)
+        card = card_of(self._registry, body.type_name)
+        if body.name is None:
+            raise InvalidConfig([Problem("/name", "required", "name value can not be empty!")])
+        if name_key(path_name) != name_key(body.name):
+            raise NameMismatch(f"Connection name in path ({path_name}) does not match name in body ({body.name})!")
+        _check_name(body.name, "name")
+        key = name_key(body.name)
+        replayed = await self._replayed(actor, ask)
+        if replayed is not None:
+            return replayed
+        if await self._store.document(project.id, key) is not None:
+            raise _taken(body.name)
+        config = _valid(card, body, body.fields)
+        draft = self._draft(project, card, body, body.name, config)
+        change = SaveConnection(
+            draft.connection, None, draft.secrets, (), False,
+            entry(actor, "create", "connection", draft.connection.id, body.name, project=project.id),
+            self._idempotency(actor, ask),
+        )  # fmt: skip
+        try:
+            committed = await self._store.commit(change)
+        except NameTaken:
+            raise _taken(body.name) from None
+        except Stale:
+            raise NotFound(f"Project '{project_name}' not found") from None
+        if committed.replayed:
+            return await self._replay(committed.replayed, ask, actor)
+        return await self._answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
+
+    async def update(self, actor: Actor, project_name: str, path_name: str, raw: bytes, ask: Ask) -> str:
+        """Replace a connection, keeping the secrets that the body leaves out; the answer's JSON."""
+        project = await visible_project(self._store, actor, project_name)
+        require(actor, "connections:manage")
+        _check_name(path_name, "Connection name")
+        body = read_connection_body(raw)
+        replayed = await self._replayed(actor, ask)
+        if replayed is not None:
+            return replayed
+        for _ in range(TRIES):
+            try:
+                return await self._update_once(actor, project, path_name, body, ask)
+            except Stale:
+                continue
+        raise Conflict(f"Connection (name: {path_name}) is being changed by others; try again")
+
+    async def _update_once(self, actor: Actor, project: Project, path_name: str, body: ConnectionBody, ask: Ask) -> str:
+        card = card_of(self._registry, body.type_name) if body.type_name else None
+        if body.name is not None:
+            _check_name(body.name, "name")
+        connection = await self._existing(project, path_name, ask)
+        stored = _Stored(connection, self._registry.get(connection.type))
+        if card is not None and card.name != connection.type:
+            raise BadRequest(
+                f"Connection type can not be changed! (existing: {connection.type}, requested: {card.name})"
+            )
+        name = body.name or connection.name
+        if name_key(name) != connection.name_key and await self._store.document(project.id, name_key(name)) is not None:
+            raise _taken(name)
+        secrets, sealed = await self._open(connection)
+        config, kept = _merged(stored, body, secrets)
+        _guard_destination(stored, config, secrets, kept)
+        draft = self._draft(project, stored.card, body, name, config, connection, secrets, sealed)
+        if draft.connection.generation == connection.generation:
+            deployments = await self._deployments.latest(connection)
+            return await self._answer(actor, ask, connection, deployments, draft.warnings)
+        change = SaveConnection(
+            draft.connection, connection.generation, draft.secrets, draft.dropped, connection.deploy,
+            entry(actor, "update", "connection", connection.id, name, project=project.id, changed=_changed(stored, config, draft)),
+            self._idempotency(actor, ask),
+        )  # fmt: skip
+        try:
+            committed = await self._store.commit(change)
+        except NameTaken:
+            raise _taken(name) from None
+        if committed.replayed:
+            return await self._replay(committed.replayed, ask, actor)
+        return await self._answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
+
+    async def delete(self, actor: Actor, project_name: str, path_name: str, ask: Ask) -> str:
+        """Destroy a connection and its secrets, and wait until workers let go of it; the answer's JSON."""
+        project = await visible_project(self._store, actor, project_name)
+        require(actor, "connections:manage")
+        _check_name(path_name, "Connection name")
+        replayed = await self._replayed(actor, ask)
+        if replayed is not None:
+            return replayed
+        for _ in range(TRIES):
+            connection = await self._existing(project, path_name, ask)
+            change = DeleteConnection(
+                connection,
+                entry(actor, "delete", "connection", connection.id, connection.name, project=project.id),
+                self._idempotency(actor, ask),
+            )
+            try:
+                committed = await self._store.commit(change)
+            except Stale:
+                continue
+            if committed.replayed:
+                return await self._replay(committed.replayed, ask, actor)
+            return await self._answer(actor, ask, connection, committed.deployments, (), deleted=True)
+        raise Conflict(f"Connection (name: {path_name}) is being changed by others; try again")
+
+    async def _existing(self, project: Project, name: str, ask: Ask) -> Connection:
+        connection = await self._store.connection(project.id, name_key(name))
+        if connection is None:
+            raise BadRequest(f"Connection (name: {name}) was not found!")
+        if ask.if_match is not None and ask.if_match != connection.generation:
+            raise PreconditionFailed(f"Connection (name: {name}) has changed since")
+        return connection
+
+    async def _open(self, connection: Connection) -> tuple[dict[str, str], dict[str, SealedSecret]]:
+        """The secrets of a connection by key, in the clear and as stored."""
+        sealed = {secret.key: secret for secret in await self._store.secrets(connection.id)}
+        opened = {
+            key: self._ring.unseal(secret.sealed, key_id=secret.key_id, connection=connection.id, key=key)
+            for key, secret in sealed.items()
+        }
+        return opened, sealed
+
+    def _draft(
+        self,
+        project: Project,
+        card: ConnectionType,
+        body: ConnectionBody,
+        name: str,
+        config: ConnectionConfig,
+        before: Connection | None = None,
+        secrets_before: Mapping[str, str] | None = None,
+        sealed_before: Mapping[str, SealedSecret] | None = None,
+    ) -> _Draft:
+        """The next state of a connection. Its generation is the present one where nothing would change."""
+        if self._ring.locked:
+            raise self._ring.locked
+        now = now_ms()
+        connection_id = before.id if before else new_id("con")
+        public, secrets = split(card.config, config.wire())
+        sealed = self._sealed(connection_id, secrets, secrets_before or {}, sealed_before or {}, now)
+        core = dumps(
+            {
+                "type": card.name, "name": name, "description": body.description, "deployToWorker": body.deploy,
+                "enabled": body.enabled, **public,
+            }
+        )  # fmt: skip
+        content = content_hash(core.encode(), (sealed[key].sealed for key in sorted(sealed)))
+        generation = 1 if before is None else before.generation + (content != before.hash)
+        warnings = [
+            {"path": p.path, "code": p.code, "message": p.message}
+            for p in (*config.warnings(), *_missing_references(config))
+        ]
+        rest = dumps(
+            {
+                "projectName": project.name, "id": connection_id, "generation": generation,
+                "createdAt": iso(before.created_at if before else now), "updatedAt": iso(now),
+                "secretFields": _secret_fields(card.config, sealed), "warnings": warnings,
+            }
+        )  # fmt: skip
+        connection = Connection(
+            connection_id, project.id, name, name_key(name), card.name, body.enabled, body.deploy, generation,
+            f"{core[:-1]},{rest[1:]}", content, before.created_at if before else now, now,
+        )  # fmt: skip
+        fresh = [secret for secret in sealed.values() if secret.updated_at == now]
+        return _Draft(connection, fresh, [key for key in sealed_before or {} if key not in sealed], warnings)
+
+    def _sealed(
+        self,
+        connection: str,
+        secrets: Mapping[str, str],
+        before: Mapping[str, str],
+        stored: Mapping[str, SealedSecret],
+        now: int,
+    ) -> dict[str, SealedSecret]:
+        ring, sealed = self._ring, {}
+        for key, value in secrets.items():
+            if key in stored and before.get(key) == value:
+                sealed[key] = stored[key]
+            else:
+                sealed[key] = SealedSecret(
+                    key, ring.seal(value, connection=connection, key=key), ring.active,
+                    ring.fingerprint(value, connection=connection, key=key), now,
+                )  # fmt: skip
+        return sealed
+
+    # answers, once
+
+    def _idempotency(self, actor: Actor, ask: Ask) -> Idempotency | None:
+        if ask.idempotency_key is None or actor.token is None:
+            return None
+        return Idempotency(actor.token, ask.idempotency_key, self._ring.request_hash(ask.request), now_ms())
+
+    async def _replayed(self, actor: Actor, ask: Ask) -> str | None:
+        if ask.idempotency_key is None or actor.token is None:
+            return None
+        record = await self._store.idempotency(actor.token, ask.idempotency_key)
+        return None if record is None else await self._replay(record, ask, actor)
+
+    async def _replay(self, record: IdempotencyRecord, ask: Ask, actor: Actor) -> str:
+        """The answer to a request that was carried out before under the same Idempotency-Key."""
+        if record.request_hash != self._ring.request_hash(ask.request):
+            raise Conflict("the Idempotency-Key was used with another request", hint="Use a new key for a new request.")
+        if record.body is not None:
+            return record.body
+        found = [await self._store.deployment(deployment) for deployment in record.deployments]
+        deployments = [deployment for deployment in found if deployment is not None]
+        connection = await self._store.connection_by_id(record.connection)
+        result = await self._deployments.result(deployments, ask.wait_s, record.generation, ())
+        deploys = bool(deployments) or connection is None or connection.deploy
+        return dumps({"success": True, **({"deploymentResult": result} if deploys else {})})
+
+    async def _answer(
+        self,
+        actor: Actor,
+        ask: Ask,
+        connection: Connection,
+        deployments: Sequence[Any],
+        warnings: Sequence[dict[str, Any]],
+        *,
+        deleted: bool = False,
+    ) -> str:
+        answer: dict[str, Any] = {"success": True}
+        if connection.deploy or deleted:
+            answer["deploymentResult"] = await self._deployments.result(
+                deployments, ask.wait_s, connection.generation, warnings
+            )
+        text = dumps(answer)
+        if ask.idempotency_key is not None and actor.token is not None:
+            await self._store.commit(FinishIdempotency(actor.token, ask.idempotency_key, text))
+        return text
+
+
+class _Stored:
+    """A stored connection, taken apart."""
+
+    def __init__(self, connection: Connection, card: ConnectionType) -> None:
+        self.card = card
+        self.document: dict[str, Any] = json.loads(connection.document)
+        self.public = {
+            key: value for key, value in self.document.items() if key not in COMMON_KEYS and key not in RESPONSE_KEYS
+        }
+
+
+def typed_fields(document: str) -> dict[str, Any]:
+    """The typed fields in the document of a stored connection, with their holes."""
+    values = json.loads(document)
+    for key in (*COMMON_KEYS, *RESPONSE_KEYS):
+        values.pop(key, None)
+    return values  # type: ignore[no-any-return]  # our own documents are objects
+
+
+def _check_name(name: str, what: str) -> None:
+    why = why_not_a_name(name)
+    if why == "it is empty":
+        raise BadRequest("Connection name can not be empty!")
+    if why:
+        raise InvalidConfig([Problem("/name", "invalid", f"{what} is not valid: {why}")])
+
+
+def _taken(name: str) -> AlreadyExists:
+    return AlreadyExists(f"Connection (name: {name}) already exists!")
+
+
+def _valid(card: ConnectionType, body: ConnectionBody, fields: dict[str, Any]) -> ConnectionConfig:
+    """The config of *fields*. Raises `InvalidConfig` with the problems of common and typed fields together."""
+    try:
+        config = read_config(card.config, fields)
+    except InvalidConfig as exc:
+        raise InvalidConfig([*body.problems, *exc.problems]) from None
+    if body.problems:
+        raise InvalidConfig(body.problems)
+    return config
+
+
+def _merged(stored: _Stored, body: ConnectionBody, secrets: Mapping[str, str]) -> tuple[ConnectionConfig, set[str]]:
+    """
+    The config that a PUT means, and the keys of the secrets it keeps.
+
+    Secrets that are absent, null or a placeholder stay; so do values that the type requires and the body leaves
+    out; everything else that is left out goes back to its default.
+    """
+    fields, kept = join(stored.card.config, body.fields, secrets)
+    while True:
+        try:
+            return _valid(stored.card, body, fields), kept
+        except InvalidConfig as exc:
+            left_out = [
+                name
+                for name in (problem.path[1:] for problem in exc.problems if problem.code == "required")
+                if body.fields.get(name) is None and fields.get(name) is None and stored.public.get(name) is not None
+            ]
+            if not left_out:
+                raise
+            fields.update((name, stored.public[name]) for name in left_out)
+            fields, more = join(stored.card.config, fields, secrets)
+            kept |= more
+
+
+def _guard_destination(stored: _Stored, config: ConnectionConfig, secrets: Mapping[str, str], kept: set[str]) -> None:
+    """A kept secret never follows a changed destination. Raises `SecretRequired` naming what to send again."""
+    if not kept:
+        return
+    before = read_config(stored.card.config, join(stored.card.config, stored.public, secrets)[0]).destination()
+    after = config.destination()
+    moved = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if moved:
+        raise SecretRequired(
+            [
+                Problem(
+                    "/" + key,
+                    "secret_required",
+                    f"{key} must be sent again, because {', '.join(moved)} changed and a stored secret never follows a changed destination",
+                )
+                for key in sorted(kept)
+            ]
+        )
+
+
+def _secret_fields(model: type[ConnectionConfig], sealed: Mapping[str, SealedSecret]) -> dict[str, Any]:
+    shown: dict[str, Any] = {name: {"set": False} for name in secret_fields(model)}
+    for key, secret in sealed.items():
+        shown[key] = {"set": True, "updatedAt": iso(secret.updated_at), "fingerprint": secret.fingerprint}
+    return shown
+
+
+def _missing_references(config: ConnectionConfig) -> list[Problem]:
+    # Keystores, truststores and certificates are not kept by this version, so every one that is used is missing.
+    return [
+        Problem(
+            f"/{name}",
+            "reference_missing",
+            f"{name}: there is no keystore or certificate of that name in this project yet",
+        )
+        for name in config.references()
+    ]
+
+
+def _changed(stored: _Stored, config: ConnectionConfig, draft: _Draft) -> tuple[str, ...]:
+    """The names of what an update changes, for the audit."""
+    public, _ = split(type(config), config.wire())
+    names = {name for name, value in public.items() if stored.public.get(name) != value}
+    names |= {secret.key for secret in draft.secrets} | set(draft.dropped)
+    after = json.loads(draft.connection.document)
+    names |= {name for name in COMMON_KEYS if stored.document.get(name) != after.get(name)}
+    return tuple(sorted(names))

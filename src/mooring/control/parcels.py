@@ -1,0 +1,100 @@
+"""
+What workers are sent: put frames, with secrets sealed by their environment's content key.
+
+A frame is made once per change and environment, not once per worker.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import OrderedDict
+
+from mooring.control.connections import typed_fields
+from mooring.domain.records import Connection, DesiredRow
+from mooring.kit.aead import encrypt, new_key
+from mooring.kit.ids import new_id
+from mooring.seal.envelope import Ring
+from mooring.store.base import SaveEnvironmentKey, Store
+from mooring.wire.frames import MAX_FRAME, Put
+
+KEPT_FRAMES = 2_000
+
+
+class Parcels:
+    """Makes put frames, and keeps the newest of them."""
+
+    def __init__(self, store: Store, ring: Ring) -> None:
+        self._store, self._ring = store, ring
+        self._keys: dict[str, tuple[str, bytes]] = {}
+        self._frames: OrderedDict[tuple[str, str, int], str] = OrderedDict()
+        self._project_names: dict[str, str] = {}
+
+    async def content_key(self, environment: str) -> tuple[str, bytes]:
+        """Id and bytes of the environment's content key; made when first asked for."""
+        found = self._keys.get(environment)
+        if found is None:
+            stored = await self._store.environment_key(environment)
+            if stored is None:
+                key_id = new_id("ekey")
+                text = base64.b64encode(new_key()).decode()
+                sealed = self._ring.seal(text, connection=environment, key="contentKey")
+                await self._store.commit(SaveEnvironmentKey(environment, key_id, sealed, self._ring.active))
+                stored = await self._store.environment_key(environment)
+                assert stored is not None
+            key_id, sealed, sealed_by = stored
+            text = self._ring.unseal(sealed, key_id=sealed_by, connection=environment, key="contentKey")
+            found = self._keys[environment] = (key_id, base64.b64decode(text))
+        return found
+
+    def forget_environment(self, environment: str) -> None:
+        """The environment was deleted."""
+        self._keys.pop(environment, None)
+
+    async def frame(self, environment: str, row: DesiredRow) -> str | None:
+        """The put frame for *row*, or None where the connection moved on meanwhile: a newer row will tell."""
+        kept = self._frames.get((environment, row.connection, row.generation))
+        if kept is not None:
+            return kept
+        connection = await self._store.connection_by_id(row.connection)
+        if connection is None or connection.generation != row.generation:
+            return None
+        _, key = await self.content_key(environment)
+        text = await self.seal_frame(connection, row, key)
+        self._frames[environment, row.connection, row.generation] = text
+        if len(self._frames) > KEPT_FRAMES:
+            self._frames.popitem(last=False)
+        return text
+
+    async def seal_frame(self, connection: Connection, row: DesiredRow, key: bytes) -> str:
+        """The put frame for *row* with its secrets under *key*."""
+        secrets = {
+            secret.key: self._ring.unseal(secret.sealed, key_id=secret.key_id, connection=connection.id, key=secret.key)
+            for secret in await self._store.secrets(connection.id)
+        }
+        sealed = None
+        if secrets:
+            context = f"{connection.id}|{row.generation}".encode()
+            sealed = base64.b64encode(encrypt(key, json.dumps(secrets).encode(), context)).decode()
+        text = Put(
+            revision=row.revision,
+            id=connection.id,
+            project=await self._project_name(connection.project),
+            name=connection.name,
+            type=connection.type,
+            generation=connection.generation,
+            enabled=connection.enabled,
+            hash=row.hash.hex(),
+            config=typed_fields(connection.document),
+            sealed=sealed,
+        ).text()
+        assert len(text) <= MAX_FRAME, "a body is at most 256 KiB"
+        return text
+
+    async def _project_name(self, project_id: str) -> str:
+        name = self._project_names.get(project_id)
+        if name is None:
+            for project in await self._store.projects():
+                self._project_names[project.id] = project.name
+            name = self._project_names.get(project_id, "")
+        return name

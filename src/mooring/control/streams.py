@@ -1,0 +1,355 @@
+"""
+The streams of workers: one task each, woken when revisions move, looking once a second regardless.
+
+A hint only saves time; the truth is the head revision in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hmac
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from mooring.control.access import Access
+from mooring.control.fleet import Fleet
+from mooring.control.parcels import Parcels
+from mooring.control.session import ControlSession, removal
+from mooring.domain.names import name_key
+from mooring.domain.records import DesiredRow, Environment, Token, Worker, WorkerException
+from mooring.errors import BadRequest, MooringError, NotAuthenticated, NotPermitted
+from mooring.kit.aead import new_key, wrap
+from mooring.kit.ids import new_id
+from mooring.kit.log import log
+from mooring.kit.tokens import parse_token
+from mooring.seal.envelope import Ring
+from mooring.store.base import StartEpoch, Store
+from mooring.wire.frames import (
+    HEARTBEAT_S,
+    PROTOCOL,
+    Bye,
+    Hello,
+    NotAFrame,
+    Ping,
+    Pong,
+    Report,
+    Reset,
+    Welcome,
+    from_worker,
+)
+
+LOOK_S = 1.0
+HELLO_S = 10.0
+SEND_S = 20.0
+SILENCE_S = HEARTBEAT_S * 3
+ROWS = 500
+
+
+class Socket(Protocol):
+    """A WebSocket, however it is served. Both raise `Closed` when the other side is gone."""
+
+    async def receive(self) -> str: ...
+    async def send(self, text: str) -> None: ...
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Who is at the other end: an enrolled worker, or a process attached with a personal token."""
+
+    worker: Worker | None
+    token: Token | None
+
+
+class Streams:
+    """Serves the streams of this node."""
+
+    def __init__(self, store: Store, ring: Ring, fleet: Fleet, parcels: Parcels, access: Access) -> None:
+        self._store, self._ring, self._fleet, self._parcels, self._access = store, ring, fleet, parcels, access
+        self._heads: dict[str, int] = {}
+        self._wakers: dict[str, set[asyncio.Event]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._by_token: dict[str, set[str]] = {}
+        self._stopping = False
+        store.subscribe(self.heads_moved)
+
+    def heads_moved(self, heads: Mapping[str, int]) -> None:
+        """Revisions moved: wake those who care."""
+        for environment, head in heads.items():
+            if head > self._heads.get(environment, 0):
+                self._heads[environment] = head
+                for waker in self._wakers.get(environment, ()):
+                    waker.set()
+
+    async def look(self) -> None:
+        """Read the head revisions from the store; called once a second, because a hint may be lost."""
+        self.heads_moved(
+            {environment.id: environment.head_revision for environment in await self._store.environments()}
+        )
+
+    async def stop(self) -> None:
+        """Tell every stream to come back later."""
+        self._stopping = True
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self, session: str) -> None:
+        """End one stream, as when its worker is forgotten."""
+        task = self._running.get(session)
+        if task is not None:
+            task.cancel()
+
+    def close_token(self, token_id: str) -> None:
+        """End the streams that were opened with a token that is now revoked."""
+        for session in tuple(self._by_token.get(token_id, ())):
+            self.close(session)
+
+    async def authenticate(self, credential: str) -> _Caller:
+        """Who presents *credential*. Raises `NotAuthenticated`, `NotPermitted`."""
+        parts = parse_token(credential)
+        if parts is not None and parts.kind == "wrk":
+            worker = await self._store.worker(parts.id)
+            if worker is not None and hmac.compare_digest(worker.secret_hash, parts.secret_hash):
+                return _Caller(worker, None)
+            raise NotAuthenticated("Invalid token")
+        token = await self._access.valid_token(credential)
+        if "connections:attach" not in token.grants:
+            raise NotPermitted("You do not have permission to perform this action")
+        return _Caller(None, token)
+
+    async def serve(self, socket: Socket, caller: _Caller) -> None:
+        """Run one stream until it ends. Never raises for what the other side does."""
+        session = new_id("ses")
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[session] = task
+        try:
+            async with asyncio.timeout(HELLO_S):
+                hello = from_worker(await socket.receive())
+            if not isinstance(hello, Hello) or hello.proto != PROTOCOL:
+                await _bye(socket, 0, "this control plane speaks another version of the protocol")
+                return
+            if self._ring.locked is not None:
+                await _bye(socket, 30_000, "the control plane is sealed; serve on with what you have")
+                return
+            if caller.worker is not None:
+                await self._serve_worker(socket, session, hello, caller.worker)
+            elif caller.token is not None:
+                await self._serve_attached(socket, session, hello, caller.token)
+        except (Closed, NotAFrame, TimeoutError) as exc:
+            log.info("stream_ended", session=session, why=type(exc).__name__)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Closed, TimeoutError):
+                await _bye(socket, 1_000 if self._stopping else 5_000, "the control plane closes this stream")
+            if not self._stopping and task.cancelling():
+                return
+            raise
+        except MooringError as exc:
+            with contextlib.suppress(Closed, TimeoutError):
+                await _bye(socket, 0, exc.message)
+        finally:
+            self._running.pop(session, None)
+
+    # enrolled workers
+
+    async def _serve_worker(self, socket: Socket, session: str, hello: Hello, worker: Worker) -> None:
+        environment = await self._environment(worker.environment)
+        environment = await self._after_restore(worker, hello, environment)
+        state = ControlSession(session)
+        plan = state.greet(hello, environment, hello.digest == environment.digest.hex())
+        key_id, key = await self._parcels.content_key(environment.id)
+        wrapped = wrap(worker.public_key, key, key_id.encode())
+        older = self._fleet.arrive(worker.id, session, hello.incarnation, hello.version)
+        if older is not None:
+            log.info("worker_fenced", worker=worker.id, older=older)
+            self.close(older)
+        await _send(socket, Welcome(
+            session=session, epoch=environment.epoch, head=environment.head_revision, mode=plan.mode, environment=environment.name,
+            environment_key_id=key_id, environment_key=base64.b64encode(wrapped).decode(),
+        ).text())  # fmt: skip
+        log.info("worker_connected", worker=worker.id, name=worker.name, environment=environment.name, mode=plan.mode)
+        with self._waker(environment.id) as waker:
+            try:
+                await _both(
+                    self._send_worker(socket, worker, state, plan.mode, waker),
+                    self._hear_worker(socket, worker, state, waker),
+                )
+            finally:
+                self._fleet.leave(worker.id, session)
+                log.info("worker_disconnected", worker=worker.id)
+
+    async def _after_restore(self, worker: Worker, hello: Hello, environment: Environment) -> Environment:
+        """A worker that proves a revision beyond ours has seen a future that this database lost: a new epoch begins."""
+        if hello.epoch != environment.epoch or hello.revision <= environment.head_revision or not hello.receipt:
+            return environment
+        if not hmac.compare_digest(hello.receipt, self._ring.receipt(worker.id, environment.epoch, hello.revision)):
+            return environment
+        log.warning("epoch_restarted", environment=environment.name, worker=worker.id)
+        await self._store.commit(StartEpoch(environment.id, new_id("epo")))
+        return await self._environment(environment.id)
+
+    async def _send_worker(
+        self, socket: Socket, worker: Worker, state: ControlSession, mode: str, waker: asyncio.Event
+    ) -> None:
+        first = True
+        while True:
+            waker.clear()
+            if first or state.is_behind(self._heads.get(worker.environment, 0)):
+                environment, rows = await self._store.delta(worker.environment, state.sent_revision, ROWS)
+                if environment.epoch != state.epoch:
+                    await _send(socket, Reset(why="a new epoch began").text())
+                    return
+                if rows or first:
+                    for row in rows:
+                        await self._send_row(socket, worker.environment, row, mode)
+                    last = rows[-1].revision if rows else environment.head_revision
+                    receipt = self._ring.receipt(worker.id, environment.epoch, last)
+                    await _send(socket, state.commit(environment, rows, receipt).text())
+                first = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await waker.wait()
+                continue
+            await _send(socket, Ping().text())
+
+    async def _send_row(self, socket: Socket, environment: str, row: DesiredRow, mode: str) -> None:
+        if row.present:
+            text = await self._parcels.frame(environment, row)
+            if text is not None:
+                await _send(socket, text)
+        elif mode == "delta":
+            await _send(socket, removal(row).text())
+
+    async def _hear_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
+        while True:
+            async with asyncio.timeout(SILENCE_S):
+                frame = from_worker(await socket.receive())
+            if isinstance(frame, Ping):
+                await _send(socket, Pong().text())
+            if not isinstance(frame, Report):
+                self._fleet.renew(worker.id)
+                continue
+            if not state.hear(frame):
+                continue
+            exceptions = [
+                WorkerException(e.id, e.generation, e.serving_generation, e.state, e.reason, e.message, e.since)
+                for e in frame.exceptions
+            ]
+            self._fleet.hear(worker.id, state.session, frame.epoch, frame.observed_revision, exceptions)
+            environment = await self._store.environment(worker.environment)
+            if environment is not None and state.needs_reset(frame, environment):
+                log.warning("worker_digest_differs", worker=worker.id, revision=frame.observed_revision)
+                await _send(socket, Reset(why="what you hold is not what you should hold").text())
+                return
+            waker.set()
+
+    # attached processes
+
+    async def _serve_attached(self, socket: Socket, session: str, hello: Hello, token: Token) -> None:
+        environments = {name_key(environment.name): environment for environment in await self._store.environments()}
+        environment = environments.get(name_key(hello.environment or ""))
+        if environment is None or (
+            token.project and environment.projects and token.project not in environment.projects
+        ):
+            raise BadRequest("there is no such environment, or the token may not use it")
+        try:
+            public = base64.b64decode(hello.public_key or "", validate=True)
+            key = new_key()  # of this session alone: an attached process never learns the environment's key
+            wrapped = wrap(public, key, session.encode())
+        except (binascii.Error, ValueError):
+            raise BadRequest("the public key is not a key") from None
+        state = ControlSession(session)
+        state.greet(Hello(incarnation=hello.incarnation), environment, False)
+        await _send(socket, Welcome(
+            session=session, epoch=environment.epoch, head=environment.head_revision, mode="snapshot", environment=environment.name,
+            environment_key_id=session, environment_key=base64.b64encode(wrapped).decode(),
+        ).text())  # fmt: skip
+        self._by_token.setdefault(token.id, set()).add(session)
+        try:
+            with self._waker(environment.id) as waker:
+                await _both(
+                    self._send_attached(socket, token, environment.id, state, key, waker),
+                    self._hear_attached(socket, state, waker),
+                )
+        finally:
+            self._by_token[token.id].discard(session)
+
+    async def _send_attached(
+        self, socket: Socket, token: Token, environment_id: str, state: ControlSession, key: bytes, waker: asyncio.Event
+    ) -> None:
+        first = True
+        while True:
+            waker.clear()
+            if first or state.is_behind(self._heads.get(environment_id, 0)):
+                environment, rows = await self._store.delta(environment_id, state.sent_revision, ROWS)
+                for row in rows:
+                    connection = await self._store.connection_by_id(row.connection) if row.present else None
+                    if connection is None or connection.generation != row.generation:
+                        await _send(socket, removal(row).text())
+                    elif token.project is None or token.project == connection.project:
+                        await _send(socket, await self._parcels.seal_frame(connection, row, key))
+                commit = state.commit(environment, rows, "").model_copy(update={"digest": None})
+                await _send(socket, commit.text())
+                first = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await waker.wait()
+                continue
+            await _send(socket, Ping().text())
+
+    async def _hear_attached(self, socket: Socket, state: ControlSession, waker: asyncio.Event) -> None:
+        while True:
+            async with asyncio.timeout(SILENCE_S):
+                frame = from_worker(await socket.receive())
+            if isinstance(frame, Ping):
+                await _send(socket, Pong().text())
+            if isinstance(frame, Report) and state.hear(frame):
+                waker.set()
+
+    async def _environment(self, environment_id: str) -> Environment:
+        environment = await self._store.environment(environment_id)
+        if environment is None:
+            raise BadRequest("the environment is gone")
+        self._heads[environment_id] = max(self._heads.get(environment_id, 0), environment.head_revision)
+        return environment
+
+    @contextlib.contextmanager
+    def _waker(self, environment: str) -> AsyncIterator[asyncio.Event]:  # type: ignore[misc]  # contextmanager
+        waker = asyncio.Event()
+        self._wakers.setdefault(environment, set()).add(waker)
+        try:
+            yield waker
+        finally:
+            self._wakers[environment].discard(waker)
+
+
+async def _send(socket: Socket, text: str) -> None:
+    async with asyncio.timeout(SEND_S):
+        await socket.send(text)
+
+
+async def _bye(socket: Socket, retry_after_ms: int, why: str) -> None:
+    async with asyncio.timeout(2):
+        await socket.send(Bye(retry_after_ms=retry_after_ms, why=why).text())
+
+
+async def _both(sending: object, hearing: object) -> None:
+    """Run both until one ends, however it ends."""
+    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(hearing)]  # type: ignore[call-overload]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

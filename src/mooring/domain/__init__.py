@@ -1,0 +1,1 @@
+"""The nouns, and rules that need no I/O."""

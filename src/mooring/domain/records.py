@@ -1,0 +1,193 @@
+"""The nouns as they are kept. Instants are milliseconds since 1970, UTC; ids are made by `mooring.kit.ids`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+EVERY_GRANT: frozenset[str] = frozenset(
+    {
+        "connections:view", "connections:manage", "connections:test", "connections:use", "connections:attach",
+        "secrets:reveal", "projects:manage", "environments:view", "environments:manage", "workers:view",
+        "workers:manage", "tokens:manage",
+    }
+)  # fmt: skip
+"""What a token may be granted. The administrator's token of the first start has all but `secrets:reveal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The space in which connection names are unique and permissions are given."""
+
+    id: str
+    name: str
+    description: str | None
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """
+    A named place to run, such as production; has workers.
+
+    `head_revision` counts every change of its desired state, without gaps. `digest` is the sum of
+    SHA-256(id, generation, hash) over the connections that should be present, modulo 2^256. `epoch` is random
+    per lineage of the database. `projects` are the projects bound to it; empty means every project may use it.
+    """
+
+    id: str
+    name: str
+    description: str | None
+    type: str
+    status: str
+    access_url: str | None
+    epoch: str
+    head_revision: int
+    compact_revision: int
+    digest: bytes
+    created_at: int
+    projects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """
+    A named, typed, reusable configuration for one external system.
+
+    `document` is the JSON that reads answer: the public half with holes where secrets were. `hash` covers what
+    workers are sent: the public half and the ids of the sealed secrets, never a secret.
+    """
+
+    id: str
+    project: str
+    name: str
+    name_key: str
+    type: str
+    enabled: bool
+    deploy: bool
+    generation: int
+    document: str
+    hash: bytes
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """One secret of a connection as it is stored. `key` says where it stands in the config."""
+
+    key: str
+    sealed: bytes
+    key_id: str
+    fingerprint: str
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A personal API access token. `project` is None where it is good for every project it is granted on."""
+
+    id: str
+    name: str
+    owner: str
+    project: str | None
+    grants: frozenset[str]
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    last_used_at: int | None
+    secret_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """
+    The process that holds live connectors in one environment, as last heard of.
+
+    `lease_until` is in the clock of the store; a worker whose lease has passed is offline.
+    """
+
+    id: str
+    environment: str
+    name: str
+    public_key: bytes
+    secret_hash: bytes
+    incarnation: str | None
+    version: str | None
+    observed_epoch: str | None
+    observed_revision: int
+    lease_until: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerException:
+    """One connection that is not well on one worker. `state` is pending, failed or held (the old one serves on)."""
+
+    connection: str
+    generation: int
+    serving_generation: int | None
+    state: str
+    reason: str
+    message: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One change of one connection on its way to the workers of one environment."""
+
+    id: str
+    environment: str
+    connection: str
+    generation: int
+    revision: int
+    request_id: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredRow:
+    """What an environment's workers should hold of one connection; absent rows tell them to let go."""
+
+    connection: str
+    revision: int
+    generation: int
+    present: bool
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks, for permissions and for the audit."""
+
+    name: str
+    token: str | None
+    project: str | None
+    grants: frozenset[str]
+    request_id: str = ""
+    address: str = ""
+
+    def may(self, grant: str) -> bool:
+        """Whether the actor holds *grant*."""
+        return grant in self.grants
+
+    def sees(self, project_id: str) -> bool:
+        """Whether the project exists for this actor."""
+        return self.project is None or self.project == project_id
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to which noun, when; never the values."""
+
+    at: int
+    actor: str
+    token: str | None
+    request_id: str
+    address: str
+    action: str
+    noun: str
+    noun_id: str
+    name: str
+    project: str | None = None
+    changed: tuple[str, ...] = field(default=())

@@ -1,0 +1,24 @@
+"""Identifiers that sort by the time they were made."""
+
+from __future__ import annotations
+
+import os
+import time
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+
+
+def new_id(prefix: str) -> str:
+    """
+    A new identifier such as `con_01JB3Z...`: 48 bits of milliseconds, then 80 random bits.
+
+    Two ids made by one process in different milliseconds sort in the order they were made.
+    """
+    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    pairs = []
+    for _ in range(13):
+        pairs.append(_PAIRS[number & 1023])
+        number >>= 10
+    pairs.reverse()
+    return f"{prefix}_{''.join(pairs)}"

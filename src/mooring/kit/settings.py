@@ -1,0 +1,60 @@
+"""
+Settings: declared once, here, with a sentence each.
+
+The environment (`MOORING_*`) wins over `mooring.toml` in the working directory (or the file that MOORING_CONFIG
+names), which wins over the default. `serve.py` reads them once and passes values on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class Settings(BaseSettings):
+    """Every setting of every Mooring process."""
+
+    model_config = SettingsConfigDict(env_prefix="MOORING_", extra="ignore", hide_input_in_errors=True)
+
+    host: str = Field("127.0.0.1", description="Address that the control plane listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port that the control plane listens on; 0 picks a free one.")
+    data_dir: Path = Field(Path("mooring-data"), description="Folder for the database, keys and sockets.")
+    url: str = Field("http://127.0.0.1:8080", description="Control plane that workers and the command line talk to.")
+    token: SecretStr | None = Field(None, description="Personal API access token for the command line.")
+    admin_token: SecretStr | None = Field(
+        None, description="The administrator's token of the first start, if it shall not be random."
+    )
+    master_key: SecretStr | None = Field(
+        None, description="The master key, 32 bytes in base64; without it, <data-dir>/master.key."
+    )
+    enrol_token: SecretStr | None = Field(None, description="One-time token that a new worker enrols with.")
+    environment: str = Field("development", description="Environment that a worker belongs to.")
+    types: str = Field(
+        "", description="Connection types of this process: names with commas; a leading - leaves one out."
+    )
+    ca_file: Path | None = Field(None, description="Certificates (PEM) that workers trust beside the system's.")
+    wait_seconds: float = Field(
+        10, ge=0, le=30, description="How long create, update and delete wait for workers by default."
+    )
+    max_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest request body.")
+    idle_seconds: float = Field(
+        300, ge=1, description="A worker gives back sockets and threads of a connection unused for so long."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level of events that are written."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        **_: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("MOORING_CONFIG", "mooring.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)

@@ -1,0 +1,73 @@
+"""A worker inside your process: `async with mooring.attach(url, token, environment) as worker`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mooring.errors import Unavailable
+from mooring.kit.aead import new_receiver_key
+from mooring.plugin.registry import Registry
+from mooring.worker.handle import Connection, connection
+from mooring.worker.loop import Loop, tidying
+from mooring.worker.pool import Pool
+
+CONNECT_S = 15.0
+
+
+class Attached:
+    """The connections that the token may use, live in this process: `worker["MyProject/orders-db"]`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __getitem__(self, path: str) -> Connection:
+        """The connection at `project/name`. Raises `ConnectionUnknown`."""
+        return connection(self._pool, path)
+
+    @property
+    def names(self) -> list[str]:
+        """What is held, as `project/name`."""
+        return [f"{item['project']}/{item['name']}" for item in self._pool.listing()]
+
+
+@asynccontextmanager
+async def attach(
+    url: str, token: str, environment: str, *, ca_file: str | None = None, timeout_s: float = CONNECT_S
+) -> AsyncIterator[Attached]:
+    """
+    Hold the connections of *environment* that *token* may use, in this process, for as long as the block lasts.
+
+    The token needs the grant `connections:attach`. Changes reach it like any worker's; the control plane never
+    waits for it.
+
+    Raises:
+        NotAuthenticated: the token is not valid, or lacks the grant.
+        Unavailable: the control plane was not reached within *timeout_s* seconds.
+    """
+    registry = Registry()
+    pool = Pool(registry, ca_file=ca_file)
+    private, _ = new_receiver_key()
+    loop = Loop(url, token, private, pool, registry, attach=environment)
+    running = asyncio.create_task(loop.run())
+    tidy = asyncio.create_task(tidying(pool))
+    try:
+        settled = asyncio.create_task(loop.settled.wait())
+        done, _ = await asyncio.wait([settled, running], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if running in done:
+            settled.cancel()
+            running.result()
+        if settled not in done and not loop.connected:
+            settled.cancel()
+            raise Unavailable(
+                f"the control plane at {url} was not reached within {timeout_s:g} s",
+                hint="Check the URL, and that it runs.",
+            )
+        settled.cancel()
+        yield Attached(pool)
+    finally:
+        running.cancel()
+        tidy.cancel()
+        await asyncio.gather(running, tidy, return_exceptions=True)
+        await pool.close()

@@ -1,0 +1,186 @@
+"""The control plane's API as Python calls, for sync and for async programs."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx2
+
+from mooring import errors
+
+TIMEOUT_S = 45.0
+
+_BY_STATUS: dict[int, type[errors.MooringError]] = {
+    400: errors.BadRequest,
+    401: errors.NotAuthenticated,
+    403: errors.NotPermitted,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    409: errors.Conflict,
+    412: errors.PreconditionFailed,
+    413: errors.TooLarge,
+    503: errors.Unavailable,
+}
+
+
+class _Calls:
+    """What can be asked. Every call answers the body of the reply, and raises `MooringError`."""
+
+    def _send(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+        raise NotImplementedError
+
+    def create_connection(self, project: str, body: dict[str, Any], *, wait_seconds: float | None = None) -> Any:
+        """Create the connection that *body* describes."""
+        return self._send("POST", _connection(project, body["name"]), body, _wait(wait_seconds))
+
+    def get_connection(self, project: str, name: str) -> Any:
+        return self._send("GET", _connection(project, name))
+
+    def list_connections(self, project: str, type_name: str | None = None) -> Any:
+        return self._send(
+            "GET", f"/apiops/projects/{_part(project)}/connections/", None, {"type": type_name} if type_name else None
+        )
+
+    def update_connection(
+        self, project: str, name: str, body: dict[str, Any], *, wait_seconds: float | None = None
+    ) -> Any:
+        return self._send("PUT", _connection(project, name), body, _wait(wait_seconds))
+
+    def delete_connection(self, project: str, name: str, *, wait_seconds: float | None = None) -> Any:
+        return self._send("DELETE", _connection(project, name), None, _wait(wait_seconds))
+
+    def list_tokens(self) -> Any:
+        return self._send("GET", "/apiops/tokens/")
+
+    def create_token(
+        self,
+        name: str,
+        *,
+        grants: list[str] | None = None,
+        project: str | None = None,
+        expires_in_seconds: int | None = None,
+    ) -> Any:
+        body = {"name": name, "grants": grants, "projectName": project, "expiresInSeconds": expires_in_seconds}
+        return self._send("POST", "/apiops/tokens/", {key: value for key, value in body.items() if value is not None})
+
+    def revoke_token(self, token_id: str) -> Any:
+        return self._send("DELETE", f"/apiops/tokens/{_part(token_id)}/")
+
+    def list_projects(self) -> Any:
+        return self._send("GET", "/apiops/projects/")
+
+    def create_project(self, name: str, description: str | None = None) -> Any:
+        return self._send(
+            "POST", f"/apiops/projects/{_part(name)}/", {"description": description} if description else {}
+        )
+
+    def list_environments(self) -> Any:
+        return self._send("GET", "/apiops/environments/")
+
+    def create_environment(self, name: str, **fields: Any) -> Any:
+        return self._send(
+            "POST",
+            f"/apiops/environments/{_part(name)}/",
+            {key: value for key, value in fields.items() if value is not None},
+        )
+
+    def create_enrolment(self, environment: str, *, valid_seconds: int | None = None) -> Any:
+        body: dict[str, Any] = {"environmentName": environment}
+        if valid_seconds is not None:
+            body["validSeconds"] = valid_seconds
+        return self._send("POST", "/apiops/workers/enrolments/", body)
+
+    def list_workers(self) -> Any:
+        return self._send("GET", "/apiops/workers/")
+
+    def forget_worker(self, worker_id: str) -> Any:
+        return self._send("DELETE", f"/apiops/workers/{_part(worker_id)}/")
+
+
+class Client(_Calls):
+    """For programs without an event loop. Close it, or use it with `with`."""
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._url = url
+        self._http = httpx2.Client(base_url=url, headers=_headers(token), timeout=timeout_s, trust_env=False)
+
+    def _send(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+        try:
+            response = self._http.request(method, path, json=body, params=query)
+        except httpx2.HTTPError as exc:
+            raise _unreachable(self._url, exc) from exc
+        return _read(response)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient(_Calls):
+    """For programs with an event loop: every call is awaited. Close it, or use it with `async with`."""
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._url = url
+        self._http = httpx2.AsyncClient(base_url=url, headers=_headers(token), timeout=timeout_s, trust_env=False)
+
+    async def _send(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+        try:
+            response = await self._http.request(method, path, json=body, params=query)
+        except httpx2.HTTPError as exc:
+            raise _unreachable(self._url, exc) from exc
+        return _read(response)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _unreachable(url: str, exc: Exception) -> errors.Unavailable:
+    return errors.Unavailable(
+        f"the control plane at {url} cannot be reached ({type(exc).__name__})",
+        hint="Check MOORING_URL, and that it runs.",
+    )
+
+
+def _read(response: httpx2.Response) -> Any:
+    if response.status_code < 300:
+        return response.json()
+    try:
+        body = response.json()
+        problems = [errors.Problem(item["path"], item["code"], item["message"]) for item in body.get("errors", [])]
+        if problems:
+            raise errors.InvalidConfig(problems)
+        error = _BY_STATUS.get(response.status_code, errors.MooringError)(body["error_description"])
+        error.code = body["error"]
+    except (ValueError, KeyError, TypeError):
+        raise errors.Unavailable(
+            f"the control plane answered {response.status_code} with something unexpected"
+        ) from None
+    raise error
+
+
+def _connection(project: str, name: str) -> str:
+    return f"/apiops/projects/{_part(project)}/connections/{_part(name)}/"
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _wait(seconds: float | None) -> dict[str, Any] | None:
+    return None if seconds is None else {"waitSeconds": seconds}

@@ -1,0 +1,375 @@
+"""
+Putting the parts together: the only place where they are built and handed to one another.
+
+`control_plane` is a node, `worker` a worker, `dev` both, for one machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from mooring.api.app import control_app
+from mooring.control.auditing import entry
+from mooring.control.plane import Plane
+from mooring.control.tokens import first_token, system_actor
+from mooring.errors import AlreadyExists, MooringError, SealError, Unavailable
+from mooring.kit.clock import now_ms
+from mooring.kit.files import write_private
+from mooring.kit.ids import new_id
+from mooring.kit.log import log
+from mooring.kit.settings import Settings
+from mooring.plugin.registry import Registry
+from mooring.seal.envelope import LockedRing, Ring, new_data_key, open_ring
+from mooring.seal.keys import FileKey, GivenKey, KeyProvider
+from mooring.store.base import CreateToken, SaveDataKey, SetMeta, Store
+from mooring.store.sqlite import SqliteStore
+from mooring.wire.frames import MAX_FRAME
+from mooring.worker.identity import Identity, enrol, read_identity
+from mooring.worker.local import local_app
+from mooring.worker.loop import Loop, tidying
+from mooring.worker.pool import Pool
+
+DEV_PROJECT = "MyProject"
+DEV_ENVIRONMENT = "development"
+WORKER_LOCK_S = 10.0
+GRACE_S = 10
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a start has to say: where it listens, and the administrator's token where this was the first start."""
+
+    url: str
+    data_dir: Path
+    first_token: str | None
+    locked: str | None
+
+
+# the control plane
+
+
+@contextlib.asynccontextmanager
+async def opened_plane(settings: Settings) -> AsyncIterator[tuple[Plane, str | None]]:
+    """The control plane on its store, running; and the administrator's token, on the first start."""
+    store = SqliteStore(settings.data_dir)
+    await store.open()
+    try:
+        ring = await _ring(store, _key_provider(settings))
+        plane = Plane(store, ring, Registry(settings.types), wait_s=settings.wait_seconds)
+        token = None if ring.locked else await _first_start(store, settings)
+        await plane.start()
+        try:
+            yield plane, token
+        finally:
+            await plane.stop()
+    finally:
+        await store.close()
+
+
+def _key_provider(settings: Settings) -> KeyProvider:
+    if settings.master_key is not None:
+        return GivenKey(settings.master_key.get_secret_value())
+    return FileKey(settings.data_dir / "master.key")
+
+
+async def _ring(store: Store, provider: KeyProvider) -> Ring:
+    """The ring of data keys; the first one is made on the first start. A locked one where the master key is wrong."""
+    wrapped = await store.data_keys()
+    try:
+        master = provider.master_key(may_create=not wrapped)
+        if not wrapped:
+            key_id, blob = new_data_key(master)
+            await store.commit(SaveDataKey(key_id, blob, now_ms()))
+            wrapped = [(key_id, blob)]
+        return open_ring(master, wrapped, provider.place)
+    except SealError as exc:
+        log.error("sealed", reason=exc.message, hint=exc.hint)
+        return LockedRing(exc)
+
+
+async def _first_start(store: Store, settings: Settings) -> str | None:
+    """Make the administrator's token where there is no token at all, and leave it in a file of mode 0600."""
+    if await store.tokens():
+        return None
+    preset = settings.admin_token.get_secret_value() if settings.admin_token else None
+    token, text = first_token(preset)
+    # The file first: a crash between the two leaves a file that the next start replaces, never a lost token.
+    write_private(settings.data_dir / "admin-token", text + "\n")
+    await store.commit(SetMeta("lineage", new_id("lin")))
+    await store.commit(CreateToken(token, entry(system_actor(), "create", "token", token.id, token.name)))
+    return text
+
+
+async def control_plane(settings: Settings, announce: Any) -> None:
+    """One node, until it is told to stop. *announce* is called with `Started` when it listens."""
+    with _listening(settings.host, settings.port) as listener:
+        async with opened_plane(settings) as (plane, token):
+            url = _url(settings.host, listener)
+            if settings.master_key is None:
+                log.warning(
+                    "master_key_beside_data", hint="Keep the master key elsewhere: MOORING_MASTER_KEY, or another disk."
+                )
+            server = _server(control_app(plane, max_body=settings.max_body_bytes))
+            announce(Started(url, settings.data_dir, token, plane.ring.locked.message if plane.ring.locked else None))
+            _settle_memory()
+            await server.serve(sockets=[listener])
+
+
+async def dev(settings: Settings, announce: Any) -> None:
+    """A control plane and one worker, for one machine; answers its first request when the worker's stream is open."""
+    with _listening(settings.host, settings.port) as listener:
+        async with opened_plane(settings) as (plane, token):
+            if plane.ring.locked is not None:
+                raise plane.ring.locked
+            await _dev_nouns(plane)
+            url = _url(settings.host, listener)
+            server = _server(control_app(plane, max_body=settings.max_body_bytes, ready=plane.fleet.connected))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            keeping = asyncio.create_task(_keep_worker(plane, settings, url))
+            try:
+                connected = asyncio.create_task(plane.fleet.connected.wait())
+                await asyncio.wait([connected, serving, keeping], return_when=asyncio.FIRST_COMPLETED)
+                if connected.done():
+                    announce(Started(url, settings.data_dir, token, None))
+                    _settle_memory()
+                connected.cancel()
+                await asyncio.wait([serving, keeping], return_when=asyncio.FIRST_COMPLETED)
+                if keeping.done():
+                    keeping.result()
+            finally:
+                server.should_exit = True
+                keeping.cancel()
+                await asyncio.gather(keeping, serving, return_exceptions=True)
+
+
+async def _dev_nouns(plane: Plane) -> None:
+    actor = system_actor()
+    with contextlib.suppress(AlreadyExists):
+        await plane.projects.create(actor, DEV_PROJECT, "The first project")
+    with contextlib.suppress(AlreadyExists):
+        await plane.environments.create(actor, DEV_ENVIRONMENT, description="This machine", type_name="TEST")
+
+
+async def _keep_worker(plane: Plane, settings: Settings, url: str) -> None:
+    """Run the worker as a process of its own, and start it again when it ends."""
+    identity_file = settings.data_dir / "worker.json"
+    failures = 0
+    while True:
+        environment = dict(os.environ)
+        environment.pop("MOORING_MASTER_KEY", None)
+        environment.pop("MOORING_ADMIN_TOKEN", None)
+        environment.pop("MOORING_ENROL_TOKEN", None)
+        identity = read_identity(identity_file)
+        if identity is None or await plane.store.worker(identity.worker) is None:
+            identity_file.unlink(missing_ok=True)
+            environment["MOORING_ENROL_TOKEN"], _ = await plane.workers.enrolment(system_actor(), DEV_ENVIRONMENT, 300)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mooring", "worker", "--url", url, "--environment", DEV_ENVIRONMENT,
+            "--data-dir", str(settings.data_dir), "--name", "dev-worker", "--with-parent",
+            stdin=asyncio.subprocess.PIPE, env=environment,
+        )  # fmt: skip
+        started = time.monotonic()
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await _end(process)
+            raise
+        log.warning("worker_ended", code=code)
+        failures = 0 if time.monotonic() - started > 60 else failures + 1
+        if failures >= 5:
+            raise Unavailable("the worker does not start", hint="Its reason stands above.")
+        await asyncio.sleep(min(0.5 * 2**failures, 10))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), GRACE_S)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+# the worker
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker is started. Exactly one of `socket` and `listen` says where its own API is."""
+
+    name: str | None
+    socket: Path | None
+    listen: tuple[str, int] | None
+    local_token_file: Path | None
+    with_parent: bool
+
+
+async def worker(settings: Settings, options: WorkerOptions, announce: Any) -> None:
+    """A worker, until it is told to stop; drains on SIGTERM."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with await _only_worker(settings.data_dir / "worker.lock"):
+        identity = await _identity(settings, options)
+        registry = Registry(settings.types)
+        pool = Pool(registry, ca_file=str(settings.ca_file) if settings.ca_file else None, idle_s=settings.idle_seconds)
+        loop = Loop(settings.url, identity.credential, identity.key, pool, registry)
+        listener, token, where = _local_listener(settings, options)
+        server = _server(local_app(pool, loop, token=token))
+        tasks = [
+            asyncio.create_task(loop.run()),
+            asyncio.create_task(server.serve(sockets=[listener])),
+            asyncio.create_task(tidying(pool)),
+        ]
+        if options.with_parent:
+            tasks.append(asyncio.create_task(_parent_gone()))
+        announce(identity, where)
+        _settle_memory()
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            server.should_exit = True
+            await asyncio.wait([tasks[1]], timeout=GRACE_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            async with asyncio.timeout(GRACE_S):
+                await pool.close()
+            listener.close()
+
+
+async def _identity(settings: Settings, options: WorkerOptions) -> Identity:
+    path = settings.data_dir / "worker.json"
+    identity = read_identity(path)
+    if identity is not None:
+        return identity
+    if settings.enrol_token is None:
+        raise Unavailable(
+            "this worker is not enrolled",
+            hint="mooring worker enroll --environment NAME prints a token; start with --enrol-token.",
+        )
+    name = options.name or f"{socket.gethostname()}-{secrets.token_hex(2)}"
+    return await enrol(settings.url, settings.enrol_token.get_secret_value(), settings.environment, name, path)
+
+
+def _local_listener(settings: Settings, options: WorkerOptions) -> tuple[socket.socket, str | None, str]:
+    """The socket of the worker's own API, the token it demands, and where it is."""
+    if options.listen is not None:
+        host, port = options.listen
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            raise Unavailable("--listen takes a loopback address", hint="127.0.0.1:PORT")
+        path = options.local_token_file or settings.data_dir / "worker-token"
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32) + "\n")
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if host == "::1" else socket.AF_INET)
+        return listener, path.read_text().strip(), f"http://{host}:{listener.getsockname()[1]}"
+    path = options.socket or settings.data_dir / "worker.sock"
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as exc:
+        raise Unavailable(
+            f"the socket {path.name} cannot be made: {exc.strerror or exc}", hint="Choose a shorter --socket path."
+        ) from exc
+    finally:
+        os.umask(before)
+    listener.listen(1024)
+    return listener, None, str(path)
+
+
+async def _only_worker(path: Path) -> Any:
+    """Hold the lock of this worker's folder; a predecessor that is on its way out is waited for."""
+    handle = path.open("a")
+    deadline = time.monotonic() + WORKER_LOCK_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except OSError:
+            if time.monotonic() > deadline:
+                handle.close()
+                raise Unavailable(
+                    "another worker runs in this data directory", hint="Stop it, or choose another --data-dir."
+                ) from None
+            await asyncio.sleep(0.05)
+
+
+async def _parent_gone() -> None:
+    """Ends when standard input does: the process that started this one is no more."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(1024):
+        pass
+    log.info("parent_gone")
+
+
+# shared
+
+
+def _server(app: Any) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", http="httptools", loop="none", ws="websockets-sansio",
+        ws_max_size=MAX_FRAME, ws_ping_interval=None, ws_per_message_deflate=False, server_header=False, date_header=False,
+        timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=65536, backlog=4096,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Any:
+    try:
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=4096
+        )
+    except OSError as exc:
+        raise Unavailable(
+            f"{host}:{port} cannot be listened on: {exc.strerror or exc}",
+            hint="Choose another --port; 0 picks a free one.",
+        ) from exc
+    with listener:
+        yield listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _settle_memory() -> None:
+    """What was loaded at the start lives for ever: let the collector leave it alone."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5000, 20, 20)
+
+
+def run(main: Any) -> int:
+    """Run *main* on the fast event loop; an error of ours becomes one clear line and exit status 1."""
+    import uvloop
+
+    try:
+        uvloop.run(main)
+    except MooringError as exc:
+        sys.stderr.write(f"mooring: {exc.message}\n" + (f"  {exc.hint}\n" if exc.hint else ""))
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+    return 0
+

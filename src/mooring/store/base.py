@@ -1,0 +1,303 @@
+"""
+What a store promises, whichever database is behind it.
+
+- A change is committed whole or not at all, and durable when `commit` returns.
+- Names are unique by their key; the database's unique index decides a race.
+- Revisions of an environment have no gaps, and their order is the order of commits.
+- Reads see every commit that returned before they began.
+
+Changes are data (the classes below); a store batches as many as are waiting into one transaction, each under
+a savepoint, so one that fails takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mooring.domain.records import (
+    AuditEntry,
+    Connection,
+    Deployment,
+    DesiredRow,
+    Environment,
+    Project,
+    SealedSecret,
+    Token,
+    Worker,
+)
+from mooring.errors import Conflict
+
+
+class Stale(Conflict):
+    """The record moved since it was read: read again and repeat."""
+
+
+class NameTaken(Conflict):
+    """Another record has that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A client's Idempotency-Key. `request_hash` is keyed, because the request may hold secrets."""
+
+    token: str
+    key: str
+    request_hash: bytes
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """What was committed under an Idempotency-Key. `body` is None until the answer was sent once."""
+
+    request_hash: bytes
+    deployments: tuple[str, ...]
+    connection: str
+    generation: int
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveConnection:
+    """
+    Create a connection (`expected_generation` None), or replace one that still has that generation.
+
+    `secrets` are those to write; `dropped` the keys of those to destroy. `was_deployed` tells whether workers
+    may hold an earlier generation, which must go when `connection.deploy` is false.
+    """
+
+    connection: Connection
+    expected_generation: int | None
+    secrets: Sequence[SealedSecret]
+    dropped: Sequence[str]
+    was_deployed: bool
+    audit: AuditEntry
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteConnection:
+    """Destroy a connection and its secrets, and tell every environment that it should be absent."""
+
+    connection: Connection
+    audit: AuditEntry
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishIdempotency:
+    """Remember the answer that was given under an Idempotency-Key."""
+
+    token: str
+    key: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateProject:
+    project: Project
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteProject:
+    """Refused with `Conflict` while the project has connections."""
+
+    project: Project
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEnvironment:
+    """Create or replace an environment; a new one, or one bound anew, gets the connections of its projects."""
+
+    environment: Environment
+    is_new: bool
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEnvironment:
+    environment: Environment
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class StartEpoch:
+    """A new lineage for an environment: every worker gets a snapshot."""
+
+    environment: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateToken:
+    token: Token
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken:
+    token: str
+    at: int
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class TouchTokens:
+    """When tokens were last used: token id to instant."""
+
+    used: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateEnrolment:
+    """A one-time token for one worker of one environment."""
+
+    id: str
+    environment: str
+    secret_hash: bytes
+    expires_at: int
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolWorker:
+    """Use up an enrolment for *worker*. Raises `Conflict` where it was used, has expired or never was."""
+
+    enrolment: str
+    secret_hash: bytes
+    worker: Worker
+    at: int
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWorker:
+    worker: str
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SeeWorkers:
+    """What was last heard of several workers, in one write."""
+
+    workers: Sequence[Worker]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveDataKey:
+    """A data key, wrapped by the master key."""
+
+    id: str
+    wrapped: bytes
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEnvironmentKey:
+    """An environment's content key, sealed. The first one stays, whoever came first."""
+
+    environment: str
+    id: str
+    sealed: bytes
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An audit entry for what changed nothing, such as showing a secret."""
+
+    audit: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SetMeta:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop idempotency records and deployments older than the given instants."""
+
+    idempotency_before: int
+    deployments_before: int
+
+
+Change = (
+    SaveConnection | DeleteConnection | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
+    | DeleteEnvironment | StartEpoch | CreateToken | RevokeToken | TouchTokens | CreateEnrolment | EnrolWorker
+    | ForgetWorker | SeeWorkers | SaveDataKey | SaveEnvironmentKey | Record | SetMeta | Forget
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """
+    A change is durable. `deployments` are those it started, one per environment it reaches.
+
+    `replayed` is set, and nothing was written, where the Idempotency-Key had been used before.
+    """
+
+    deployments: tuple[Deployment, ...] = ()
+    replayed: IdempotencyRecord | None = None
+
+
+HeadsMoved = Callable[[Mapping[str, int]], None]
+"""Called on the event loop after a commit with the new head revision of each environment it moved. A hint only."""
+
+
+class Store(Protocol):
+    """The one shared part. Every method may be called from many tasks at a time."""
+
+    async def open(self) -> None:
+        """Connect and migrate. Raises `Unavailable` with what to do next."""
+
+    async def close(self) -> None:
+        """Finish what is waiting, and let go."""
+
+    def subscribe(self, moved: HeadsMoved) -> None:
+        """Call *moved* when revisions move."""
+
+    async def commit(self, change: Change) -> Committed:
+        """Make *change* durable. Raises `Stale`, `NameTaken`, `Conflict`, `Unavailable`."""
+
+    async def meta(self, key: str) -> str | None: ...
+    async def data_keys(self) -> list[tuple[str, bytes]]: ...
+    async def environment_key(self, environment: str) -> tuple[str, bytes, str] | None:
+        """Id of an environment's content key, the key sealed, and the id of the data key that sealed it."""
+
+    async def token(self, token_id: str) -> Token | None: ...
+    async def tokens(self) -> list[Token]: ...
+    async def project(self, name: str) -> Project | None: ...
+    async def projects(self) -> list[Project]: ...
+    async def environments(self) -> list[Environment]: ...
+    async def environment(self, environment_id: str) -> Environment | None: ...
+    async def workers(self) -> list[Worker]: ...
+    async def worker(self, worker_id: str) -> Worker | None: ...
+    async def connection(self, project_id: str, name_key: str) -> Connection | None: ...
+    async def connection_by_id(self, connection_id: str) -> Connection | None: ...
+    async def document(self, project_id: str, name_key: str) -> tuple[str, int] | None:
+        """The JSON document and generation of a connection."""
+
+    async def secrets(self, connection_id: str) -> list[SealedSecret]: ...
+    def documents(
+        self, project_id: str, type_name: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[tuple[str, str]]:
+        """Name keys and documents of a project's connections in the order of their keys, in bounded memory."""
+
+    async def page(
+        self, project_id: str, type_name: str | None, order: str, descending: bool, offset: int, limit: int
+    ) -> list[str]:
+        """One page of documents. *order* is name, type, createdAt or updatedAt."""
+
+    async def delta(self, environment: str, after: int, limit: int) -> tuple[Environment, list[DesiredRow]]:
+        """The environment and the rows of its desired state beyond revision *after*, oldest first, of one snapshot."""
+
+    async def deployments(self, connection_id: str, limit: int) -> list[Deployment]: ...
+    async def deployment(self, deployment_id: str) -> Deployment | None: ...
+    async def idempotency(self, token: str, key: str) -> IdempotencyRecord | None: ...
+    async def audit(self, limit: int) -> list[dict[str, Any]]: ...

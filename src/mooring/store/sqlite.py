@@ -1,0 +1,331 @@
+"""The store in one SQLite file: one thread writes, with group commit; reads run where they are asked."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from mooring.domain.records import Connection, Deployment, DesiredRow, Environment, Project, SealedSecret, Token, Worker
+from mooring.errors import Conflict, MooringError, Unavailable
+from mooring.kit.log import log
+from mooring.store.base import Change, Committed, HeadsMoved, IdempotencyRecord
+from mooring.store.migrations import migrations
+from mooring.store.sqlite_changes import Transaction
+from mooring.store.writer import GroupWriter
+
+PAGE = 500
+_CONNECTION = "id, project, name, name_key, type, enabled, deploy, generation, document, hash, created_at, updated_at"
+_TOKEN = "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash"
+_WORKER = (
+    "id, environment, name, public_key, secret_hash, incarnation, version, observed_epoch, observed_revision,"
+    " lease_until, created_at"
+)
+_ENVIRONMENT = (
+    "id, name, description, type, status, access_url, epoch, head_revision, compact_revision, digest, created_at"
+)
+_DEPLOYMENT = "id, environment, connection, generation, revision, request_id, created_at"
+_ORDERS = {"name": "name_key", "type": "type", "createdAt": "created_at", "updatedAt": "updated_at"}
+
+
+class SqliteStore:
+    """A `mooring.store.base.Store` in *folder*, which one process at a time may hold."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock_file: Any = None
+        self._write_db: apsw.Connection | None = None
+        self._read_db: apsw.Connection | None = None
+        self._writer = GroupWriter(self._apply, "mooring-sqlite-writer")
+        self._moved: list[HeadsMoved] = []
+
+    @property
+    def _read(self) -> apsw.Connection:
+        if self._read_db is None:
+            raise Unavailable("the store is closed")
+        return self._read_db
+
+    async def open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _hold(self.folder / "lock")
+        path = str(self.folder / "mooring.db")
+        try:
+            self._write_db = _connect(path)
+            _migrate(self._write_db)
+            self._read_db = _connect(path)
+            self._read_db.execute("PRAGMA query_only=ON")
+        except apsw.Error as exc:
+            raise _unavailable(exc) from exc
+        os.chmod(path, 0o600)
+        self._writer.start()
+
+    async def close(self) -> None:
+        await self._writer.stop()
+        for db in (self._read_db, self._write_db):
+            if db is not None:
+                db.close()
+        self._read_db = self._write_db = None
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def subscribe(self, moved: HeadsMoved) -> None:
+        self._moved.append(moved)
+
+    async def commit(self, change: Change) -> Committed:
+        committed, heads = await self._writer.submit(change)
+        if heads:
+            for moved in self._moved:
+                moved(heads)
+        return committed  # type: ignore[no-any-return]  # the writer carries results of every kind
+
+    def _apply(self, changes: Sequence[Change]) -> list[Any]:
+        """On the writer's thread: all of *changes* in one transaction, each under a savepoint."""
+        db = self._write_db
+        assert db is not None
+        results: list[Any] = []
+        transaction = Transaction(db)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for change in changes:
+                results.append(_attempt(db, transaction, change))
+            transaction.flush()
+            db.execute("COMMIT")
+        except apsw.Error as exc:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            log.error("commit_failed", error=type(exc).__name__, changes=len(changes))
+            raise _unavailable(exc) from exc
+        heads = transaction.heads
+        # Each caller passes the heads on; the subscribers take the largest they have seen, so repeats cost little.
+        return [result if isinstance(result, Exception) else (result, heads) for result in results]
+
+    async def meta(self, key: str) -> str | None:
+        return self._read.execute("SELECT value FROM meta WHERE key = ?", (key,)).get
+
+    async def data_keys(self) -> list[tuple[str, bytes]]:
+        return list(self._read.execute("SELECT id, wrapped FROM data_keys ORDER BY created_at, id"))
+
+    async def environment_key(self, environment: str) -> tuple[str, bytes, str] | None:
+        return self._read.execute(
+            "SELECT id, sealed, key_id FROM environment_keys WHERE environment = ?", (environment,)
+        ).get
+
+    async def token(self, token_id: str) -> Token | None:
+        row = self._read.execute(f"SELECT {_TOKEN} FROM tokens WHERE id = ?", (token_id,)).get
+        return _token(row) if row else None
+
+    async def tokens(self) -> list[Token]:
+        return [_token(row) for row in self._read.execute(f"SELECT {_TOKEN} FROM tokens ORDER BY created_at, id")]
+
+    async def project(self, name: str) -> Project | None:
+        row = self._read.execute("SELECT id, name, description, created_at FROM projects WHERE name = ?", (name,)).get
+        return Project(*row) if row else None
+
+    async def projects(self) -> list[Project]:
+        return [
+            Project(*row)
+            for row in self._read.execute("SELECT id, name, description, created_at FROM projects ORDER BY name")
+        ]
+
+    async def environments(self) -> list[Environment]:
+        rows = self._read.execute(f"SELECT {_ENVIRONMENT} FROM environments ORDER BY name_key").fetchall()
+        bound: dict[str, list[str]] = {}
+        for environment, project in self._read.execute("SELECT environment, project FROM environment_projects"):
+            bound.setdefault(environment, []).append(project)
+        return [Environment(*row, projects=tuple(bound.get(row[0], ()))) for row in rows]
+
+    async def environment(self, environment_id: str) -> Environment | None:
+        row = self._read.execute(f"SELECT {_ENVIRONMENT} FROM environments WHERE id = ?", (environment_id,)).get
+        if row is None:
+            return None
+        bound = self._read.execute("SELECT project FROM environment_projects WHERE environment = ?", (environment_id,))
+        return Environment(*row, projects=tuple(project for (project,) in bound))
+
+    async def workers(self) -> list[Worker]:
+        return [Worker(*row) for row in self._read.execute(f"SELECT {_WORKER} FROM workers ORDER BY name, id")]
+
+    async def worker(self, worker_id: str) -> Worker | None:
+        row = self._read.execute(f"SELECT {_WORKER} FROM workers WHERE id = ?", (worker_id,)).get
+        return Worker(*row) if row else None
+
+    async def connection(self, project_id: str, name_key: str) -> Connection | None:
+        row = self._read.execute(
+            f"SELECT {_CONNECTION} FROM connections WHERE project = ? AND name_key = ?", (project_id, name_key)
+        ).get
+        return _connection(row) if row else None
+
+    async def connection_by_id(self, connection_id: str) -> Connection | None:
+        row = self._read.execute(f"SELECT {_CONNECTION} FROM connections WHERE id = ?", (connection_id,)).get
+        return _connection(row) if row else None
+
+    async def document(self, project_id: str, name_key: str) -> tuple[str, int] | None:
+        return self._read.execute(
+            "SELECT document, generation FROM connections WHERE project = ? AND name_key = ?", (project_id, name_key)
+        ).get
+
+    async def secrets(self, connection_id: str) -> list[SealedSecret]:
+        rows = self._read.execute(
+            "SELECT key, sealed, key_id, fingerprint, updated_at FROM secrets WHERE connection = ?", (connection_id,)
+        )
+        return [SealedSecret(*row) for row in rows]
+
+    async def documents(
+        self, project_id: str, type_name: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[tuple[str, str]]:
+        last = after if after is not None else ""
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            rows = self._read.execute(
+                "SELECT name_key, document FROM connections WHERE project = ? AND name_key > ?"
+                + (" AND type = ?" if type_name else "")
+                + " ORDER BY name_key LIMIT ?",
+                (project_id, last, type_name, size) if type_name else (project_id, last, size),
+            ).fetchall()
+            for row in rows:
+                yield row
+            if len(rows) < size:
+                return
+            last = rows[-1][0]
+            if left is not None:
+                left -= size
+
+    async def page(
+        self, project_id: str, type_name: str | None, order: str, descending: bool, offset: int, limit: int
+    ) -> list[str]:
+        direction = "DESC" if descending else "ASC"
+        rows = self._read.execute(
+            "SELECT document FROM connections WHERE project = ?"
+            + (" AND type = ?" if type_name else "")
+            + f" ORDER BY {_ORDERS[order]} {direction}, name_key LIMIT ? OFFSET ?",
+            (project_id, *([type_name] if type_name else []), limit, offset),
+        )
+        return [document for (document,) in rows]
+
+    async def delta(self, environment: str, after: int, limit: int) -> tuple[Environment, list[DesiredRow]]:
+        with self._read:  # one snapshot for both
+            found = self._read.execute(f"SELECT {_ENVIRONMENT} FROM environments WHERE id = ?", (environment,)).get
+            if found is None:
+                raise Conflict("the environment is gone")
+            rows = self._read.execute(
+                "SELECT connection, revision, generation, present, hash FROM desired"
+                " WHERE environment = ? AND revision > ? ORDER BY revision LIMIT ?",
+                (environment, after, limit),
+            ).fetchall()
+        return Environment(*found), [DesiredRow(c, r, g, bool(p), h) for c, r, g, p, h in rows]
+
+    async def deployments(self, connection_id: str, limit: int) -> list[Deployment]:
+        rows = self._read.execute(
+            f"SELECT {_DEPLOYMENT} FROM deployments WHERE connection = ? ORDER BY id DESC LIMIT ?",
+            (connection_id, limit),
+        )
+        return [Deployment(*row) for row in rows]
+
+    async def deployment(self, deployment_id: str) -> Deployment | None:
+        row = self._read.execute(f"SELECT {_DEPLOYMENT} FROM deployments WHERE id = ?", (deployment_id,)).get
+        return Deployment(*row) if row else None
+
+    async def idempotency(self, token: str, key: str) -> IdempotencyRecord | None:
+        row = self._read.execute(
+            "SELECT request_hash, deployments, connection, generation, body FROM idempotency WHERE token = ? AND key = ?",
+            (token, key),
+        ).get
+        return IdempotencyRecord(row[0], tuple(json.loads(row[1])), *row[2:]) if row else None
+
+    async def audit(self, limit: int) -> list[dict[str, Any]]:
+        names = (
+            "seq",
+            "at",
+            "actor",
+            "token",
+            "request_id",
+            "address",
+            "action",
+            "noun",
+            "noun_id",
+            "name",
+            "project",
+            "changed",
+        )
+        rows = self._read.execute(f"SELECT {', '.join(names)} FROM audit ORDER BY seq DESC LIMIT ?", (limit,))
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _attempt(db: apsw.Connection, transaction: Transaction, change: Change) -> Committed | Exception:
+    """One change under a savepoint: its failure is its own."""
+    before = transaction.mark()
+    db.execute("SAVEPOINT change")
+    try:
+        committed = transaction.make(change)
+    except (MooringError, apsw.ConstraintError) as exc:
+        db.execute("ROLLBACK TO change")
+        db.execute("RELEASE change")
+        transaction.back_to(before)
+        return exc if isinstance(exc, MooringError) else Conflict("another record has that key")
+    db.execute("RELEASE change")
+    return committed
+
+
+def _connect(path: str) -> apsw.Connection:
+    db = apsw.Connection(path)
+    db.set_busy_timeout(5000)
+    # FULL: a commit that was acknowledged survives a power cut. The WAL is copied back every 1,000 pages.
+    db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=OFF; PRAGMA cache_size=-16000")
+    return db
+
+
+def _migrate(db: apsw.Connection) -> None:
+    current = db.execute("PRAGMA user_version").get
+    steps = migrations("sqlite")
+    if current > steps[-1][0]:
+        raise Unavailable(
+            "the data was written by a newer version of Mooring",
+            hint="Start that version, or restore a backup of this one.",
+        )
+    for number, sql in steps:
+        if number > current:
+            with db:
+                db.execute(sql)
+                db.execute(f"PRAGMA user_version={number}")
+            log.info("migrated", step=number)
+
+
+def _hold(path: Path) -> Any:
+    """Take the lock that says one process holds this folder. Raises `Unavailable` naming the holder."""
+    handle = path.open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        holder = handle.read().strip() or "another process"
+        handle.close()
+        raise Unavailable(
+            f"the data directory is in use by {holder}",
+            hint="Stop that one, or start this one with another --data-dir.",
+        ) from None
+    handle.truncate(0)
+    handle.write(f"process {os.getpid()}")
+    handle.flush()
+    return handle
+
+
+def _unavailable(exc: apsw.Error) -> Unavailable:
+    if isinstance(exc, apsw.FullError):
+        return Unavailable("the disk is full", hint="Free some space; nothing that was acknowledged is lost.")
+    if isinstance(exc, apsw.BusyError | apsw.LockedError):
+        return Unavailable("the database is locked by another process", hint="Find who has the file open.")
+    return Unavailable(f"the database cannot be used ({type(exc).__name__})", hint="Look at the log and the disk.")
+
+
+def _connection(row: Sequence[Any]) -> Connection:
+    return Connection(*row[:5], bool(row[5]), bool(row[6]), *row[7:])
+
+
+def _token(row: Sequence[Any]) -> Token:
+    return Token(*row[:4], frozenset(row[4].split()), *row[5:])

@@ -1,0 +1,484 @@
+"""What each change means in SQL, inside a transaction that somebody else begins and ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import apsw
+
+from mooring.domain.digest import EMPTY, add, term
+from mooring.domain.names import name_key
+from mooring.domain.records import AuditEntry, Connection, Deployment, Environment
+from mooring.errors import Conflict
+from mooring.kit.ids import new_id
+from mooring.store.base import (
+    Change,
+    Committed,
+    CreateEnrolment,
+    CreateProject,
+    CreateToken,
+    DeleteConnection,
+    DeleteEnvironment,
+    DeleteProject,
+    EnrolWorker,
+    FinishIdempotency,
+    Forget,
+    ForgetWorker,
+    Idempotency,
+    IdempotencyRecord,
+    NameTaken,
+    Record,
+    RevokeToken,
+    SaveConnection,
+    SaveDataKey,
+    SaveEnvironment,
+    SaveEnvironmentKey,
+    SeeWorkers,
+    SetMeta,
+    Stale,
+    StartEpoch,
+    TouchTokens,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """Where an environment's desired state stands in this transaction."""
+
+    revision: int
+    digest: bytes
+
+
+class Transaction:
+    """
+    One transaction's worth of changes.
+
+    Head revisions and digests are kept here while it lasts, and written once by `flush`: a batch takes a range
+    of revisions.
+    """
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self.db = db
+        self._heads: dict[str, _Head] = {}
+        self._dirty: set[str] = set()
+        self._targets: dict[str, list[str]] = {}
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """The environments that moved, and their new head revisions."""
+        return {environment: self._heads[environment].revision for environment in self._dirty}
+
+    def mark(self) -> tuple[dict[str, _Head], set[str]]:
+        """What to go back to if the next change fails."""
+        return dict(self._heads), set(self._dirty)
+
+    def back_to(self, mark: tuple[dict[str, _Head], set[str]]) -> None:
+        self._heads, self._dirty = mark
+
+    def make(self, change: Change) -> Committed:
+        """Write *change*."""
+        return self._makers[type(change)](self, change)
+
+    def flush(self) -> None:
+        """Write the heads that moved."""
+        for environment in self._dirty:
+            head = self._heads[environment]
+            self.db.execute(
+                "UPDATE environments SET head_revision = ?, digest = ? WHERE id = ?",
+                (head.revision, head.digest, environment),
+            )
+
+    # connections
+
+    def _save_connection(self, change: SaveConnection) -> Committed:
+        replayed = self._replayed(change.idempotency)
+        if replayed:
+            return Committed(replayed=replayed)
+        connection = change.connection
+        if change.expected_generation is None:
+            self._insert_connection(connection)
+        else:
+            self._update_connection(connection, change.expected_generation)
+        for key in change.dropped:
+            self.db.execute("DELETE FROM secrets WHERE connection = ? AND key = ?", (connection.id, key))
+        for secret in change.secrets:
+            self.db.execute(
+                "INSERT OR REPLACE INTO secrets (connection, key, sealed, key_id, fingerprint, updated_at) VALUES (?,?,?,?,?,?)",
+                (connection.id, secret.key, secret.sealed, secret.key_id, secret.fingerprint, secret.updated_at),
+            )
+        deployments: tuple[Deployment, ...] = ()
+        if connection.deploy or change.was_deployed:
+            deployments = self._desire(connection, connection.deploy, change.audit, change.expected_generation is None)
+        self._audit(change.audit)
+        self._remember(change.idempotency, connection, deployments)
+        return Committed(deployments)
+
+    def _insert_connection(self, c: Connection) -> None:
+        try:
+            self.db.execute(
+                "INSERT INTO connections (id, project, name, name_key, type, enabled, deploy, generation, document, hash,"
+                " created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                (c.id, c.project, c.name, c.name_key, c.type, c.enabled, c.deploy, c.generation, c.document, c.hash,
+                 c.created_at, c.updated_at),
+            )  # fmt: skip
+        except apsw.ConstraintError:
+            raise NameTaken("the name is taken") from None
+        if self._project_gone(c.project):
+            raise Stale("the project is gone")
+
+    def _project_gone(self, project: str) -> bool:
+        return not self.db.execute("SELECT 1 FROM projects WHERE id = ?", (project,)).get
+
+    def _update_connection(self, c: Connection, expected_generation: int) -> None:
+        try:
+            self.db.execute(
+                "UPDATE connections SET name = ?, name_key = ?, enabled = ?, deploy = ?, generation = ?, document = ?,"
+                " hash = ?, updated_at = ? WHERE id = ? AND generation = ?",
+                (c.name, c.name_key, c.enabled, c.deploy, c.generation, c.document, c.hash, c.updated_at, c.id,
+                 expected_generation),
+            )  # fmt: skip
+        except apsw.ConstraintError:
+            raise NameTaken("the name is taken") from None
+        if self.db.changes() != 1:
+            raise Stale("the connection changed meanwhile")
+
+    def _delete_connection(self, change: DeleteConnection) -> Committed:
+        replayed = self._replayed(change.idempotency)
+        if replayed:
+            return Committed(replayed=replayed)
+        connection = change.connection
+        self.db.execute(
+            "DELETE FROM connections WHERE id = ? AND generation = ?", (connection.id, connection.generation)
+        )
+        if self.db.changes() != 1:
+            raise Stale("the connection changed meanwhile")
+        self.db.execute("DELETE FROM secrets WHERE connection = ?", (connection.id,))
+        gone = replace(connection, generation=connection.generation + 1)
+        deployments = self._desire(gone, False, change.audit, False)
+        self._audit(change.audit)
+        self._remember(change.idempotency, gone, deployments)
+        return Committed(deployments)
+
+    # desired state
+
+    def _desire(self, c: Connection, present: bool, audit: AuditEntry, is_new: bool) -> tuple[Deployment, ...]:
+        """Every environment that may use the connection shall hold it, or let go of it."""
+        deployments = []
+        for environment in self._targets_of(c.project):
+            if not present and not self._holds(environment, c.id):
+                continue
+            revision = self._desire_in(environment, c.id, c.generation, present, c.hash, audit.at, is_new)
+            deployment = Deployment(
+                new_id("dep"), environment, c.id, c.generation, revision, audit.request_id, audit.at
+            )
+            self.db.execute(
+                "INSERT INTO deployments (id, environment, connection, generation, revision, request_id, created_at)"
+                " VALUES (?,?,?,?,?,?,?)",
+                (deployment.id, environment, c.id, c.generation, revision, audit.request_id, audit.at),
+            )
+            deployments.append(deployment)
+        return tuple(deployments)
+
+    def _desire_in(
+        self, environment: str, connection: str, generation: int, present: bool, content: bytes, at: int, is_new: bool
+    ) -> int:
+        head = self._head(environment)
+        change = term(connection, generation, content) if present else 0
+        if not is_new:
+            before = self.db.execute(
+                "SELECT generation, present, hash FROM desired WHERE environment = ? AND connection = ?",
+                (environment, connection),
+            ).get
+            if before and before[1]:
+                change -= term(connection, before[0], before[2])
+        head = _Head(head.revision + 1, add(head.digest, change))
+        self._heads[environment] = head
+        self._dirty.add(environment)
+        self.db.execute(
+            "INSERT INTO desired (environment, connection, revision, generation, present, hash, changed_at)"
+            " VALUES (?,?,?,?,?,?,?) ON CONFLICT (environment, connection) DO UPDATE SET revision = excluded.revision,"
+            " generation = excluded.generation, present = excluded.present, hash = excluded.hash,"
+            " changed_at = excluded.changed_at",
+            (environment, connection, head.revision, generation, present, content if present else b"", at),
+        )
+        return head.revision
+
+    def _holds(self, environment: str, connection: str) -> bool:
+        return bool(
+            self.db.execute(
+                "SELECT present FROM desired WHERE environment = ? AND connection = ?", (environment, connection)
+            ).get
+        )
+
+    def _head(self, environment: str) -> _Head:
+        head = self._heads.get(environment)
+        if head is None:
+            row = self.db.execute("SELECT head_revision, digest FROM environments WHERE id = ?", (environment,)).get
+            head = self._heads[environment] = _Head(*row)
+        return head
+
+    def _targets_of(self, project: str) -> list[str]:
+        """The published environments that *project* may use, in ascending id."""
+        found = self._targets.get(project)
+        if found is None:
+            found = self._targets[project] = [
+                environment
+                for (environment,) in self.db.execute(
+                    "SELECT id FROM environments e WHERE status <> 'UNPUBLISHED' AND ("
+                    " NOT EXISTS (SELECT 1 FROM environment_projects p WHERE p.environment = e.id)"
+                    " OR EXISTS (SELECT 1 FROM environment_projects p WHERE p.environment = e.id AND p.project = ?))"
+                    " ORDER BY id",
+                    (project,),
+                )
+            ]
+        return found
+
+    # projects and environments
+
+    def _create_project(self, change: CreateProject) -> Committed:
+        p = change.project
+        try:
+            self.db.execute(
+                "INSERT INTO projects (id, name, description, created_at) VALUES (?,?,?,?)",
+                (p.id, p.name, p.description, p.created_at),
+            )
+        except apsw.ConstraintError:
+            raise NameTaken("the name is taken") from None
+        self._audit(change.audit)
+        return Committed()
+
+    def _delete_project(self, change: DeleteProject) -> Committed:
+        if self.db.execute("SELECT 1 FROM connections WHERE project = ? LIMIT 1", (change.project.id,)).get:
+            raise Conflict("the project has connections")
+        self.db.execute("DELETE FROM projects WHERE id = ?", (change.project.id,))
+        self.db.execute("DELETE FROM environment_projects WHERE project = ?", (change.project.id,))
+        self._targets.clear()
+        self._audit(change.audit)
+        return Committed()
+
+    def _save_environment(self, change: SaveEnvironment) -> Committed:
+        e = change.environment
+        try:
+            if change.is_new:
+                self.db.execute(
+                    "INSERT INTO environments (id, name, name_key, description, type, status, access_url, epoch,"
+                    " head_revision, compact_revision, digest, created_at) VALUES (?,?,?,?,?,?,?,?,0,0,?,?)",
+                    (
+                        e.id,
+                        e.name,
+                        name_key(e.name),
+                        e.description,
+                        e.type,
+                        e.status,
+                        e.access_url,
+                        e.epoch,
+                        EMPTY,
+                        e.created_at,
+                    ),
+                )
+            else:
+                self.db.execute(
+                    "UPDATE environments SET name = ?, name_key = ?, description = ?, type = ?, status = ?, access_url = ?"
+                    " WHERE id = ?",
+                    (e.name, name_key(e.name), e.description, e.type, e.status, e.access_url, e.id),
+                )
+        except apsw.ConstraintError:
+            raise NameTaken("the name is taken") from None
+        self.db.execute("DELETE FROM environment_projects WHERE environment = ?", (e.id,))
+        self.db.executemany(
+            "INSERT INTO environment_projects (environment, project) VALUES (?, ?)",
+            [(e.id, project) for project in e.projects],
+        )
+        self._targets.clear()
+        self._fit_desired(e, change.audit.at)
+        self._audit(change.audit)
+        return Committed()
+
+    def _fit_desired(self, e: Environment, at: int) -> None:
+        """Make the environment's desired state what its status and its projects say."""
+        wanted = "" if not e.projects else f" AND project IN ({','.join('?' * len(e.projects))})"
+        should = {}
+        if e.status != "UNPUBLISHED":
+            rows = self.db.execute(f"SELECT id, generation, hash FROM connections WHERE deploy{wanted}", e.projects)
+            should = {connection: (generation, content) for connection, generation, content in rows}
+        has = {
+            connection: generation
+            for connection, generation in self.db.execute(
+                "SELECT connection, generation FROM desired WHERE environment = ? AND present", (e.id,)
+            ).fetchall()
+        }
+        for connection, (generation, content) in should.items():
+            if connection not in has:
+                self._desire_in(e.id, connection, generation, True, content, at, False)
+        for connection, generation in has.items():
+            if connection not in should:
+                self._desire_in(e.id, connection, generation, False, b"", at, False)
+
+    def _delete_environment(self, change: DeleteEnvironment) -> Committed:
+        environment = change.environment.id
+        for table in ("desired", "environment_projects", "environment_keys", "workers", "enrolments", "deployments"):
+            self.db.execute(f"DELETE FROM {table} WHERE environment = ?", (environment,))
+        self.db.execute("DELETE FROM environments WHERE id = ?", (environment,))
+        self._heads.pop(environment, None)
+        self._dirty.discard(environment)
+        self._targets.clear()
+        self._audit(change.audit)
+        return Committed()
+
+    def _start_epoch(self, change: StartEpoch) -> Committed:
+        self.db.execute("UPDATE environments SET epoch = ? WHERE id = ?", (change.epoch, change.environment))
+        return Committed()
+
+    # tokens and workers
+
+    def _create_token(self, change: CreateToken) -> Committed:
+        t = change.token
+        self.db.execute(
+            "INSERT INTO tokens (id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at,"
+            " secret_hash) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            (t.id, t.name, t.owner, t.project, " ".join(sorted(t.grants)), t.created_at, t.expires_at, t.revoked_at,
+             t.last_used_at, t.secret_hash),
+        )  # fmt: skip
+        self._audit(change.audit)
+        return Committed()
+
+    def _revoke_token(self, change: RevokeToken) -> Committed:
+        self.db.execute(
+            "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (change.at, change.token)
+        )
+        self._audit(change.audit)
+        return Committed()
+
+    def _touch_tokens(self, change: TouchTokens) -> Committed:
+        self.db.executemany(
+            "UPDATE tokens SET last_used_at = ? WHERE id = ?", [(at, token) for token, at in change.used.items()]
+        )
+        return Committed()
+
+    def _create_enrolment(self, change: CreateEnrolment) -> Committed:
+        self.db.execute(
+            "INSERT INTO enrolments (id, environment, secret_hash, expires_at) VALUES (?,?,?,?)",
+            (change.id, change.environment, change.secret_hash, change.expires_at),
+        )
+        self._audit(change.audit)
+        return Committed()
+
+    def _enrol_worker(self, change: EnrolWorker) -> Committed:
+        self.db.execute(
+            "UPDATE enrolments SET used_at = ? WHERE id = ? AND secret_hash = ? AND environment = ? AND used_at IS NULL"
+            " AND expires_at > ?",
+            (change.at, change.enrolment, change.secret_hash, change.worker.environment, change.at),
+        )
+        if self.db.changes() != 1:
+            raise Conflict("the enrolment token was used before, has expired, or never was")
+        w = change.worker
+        self.db.execute(
+            "INSERT INTO workers (id, environment, name, public_key, secret_hash, incarnation, version, observed_epoch,"
+            " observed_revision, lease_until, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            (w.id, w.environment, w.name, w.public_key, w.secret_hash, w.incarnation, w.version, w.observed_epoch,
+             w.observed_revision, w.lease_until, w.created_at),
+        )  # fmt: skip
+        self._audit(change.audit)
+        return Committed()
+
+    def _forget_worker(self, change: ForgetWorker) -> Committed:
+        self.db.execute("DELETE FROM workers WHERE id = ?", (change.worker,))
+        self._audit(change.audit)
+        return Committed()
+
+    def _see_workers(self, change: SeeWorkers) -> Committed:
+        self.db.executemany(
+            "UPDATE workers SET incarnation = ?, version = ?, observed_epoch = ?, observed_revision = ?, lease_until = ?"
+            " WHERE id = ?",
+            [
+                (w.incarnation, w.version, w.observed_epoch, w.observed_revision, w.lease_until, w.id)
+                for w in change.workers
+            ],
+        )
+        return Committed()
+
+    # keys, bookkeeping
+
+    def _save_data_key(self, change: SaveDataKey) -> Committed:
+        self.db.execute(
+            "INSERT INTO data_keys (id, wrapped, created_at) VALUES (?,?,?)", (change.id, change.wrapped, change.at)
+        )
+        return Committed()
+
+    def _save_environment_key(self, change: SaveEnvironmentKey) -> Committed:
+        self.db.execute(
+            "INSERT OR IGNORE INTO environment_keys (environment, id, sealed, key_id) VALUES (?,?,?,?)",
+            (change.environment, change.id, change.sealed, change.key_id),
+        )
+        return Committed()
+
+    def _record(self, change: Record) -> Committed:
+        self._audit(change.audit)
+        return Committed()
+
+    def _set_meta(self, change: SetMeta) -> Committed:
+        self.db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?,?)", (change.key, change.value))
+        return Committed()
+
+    def _forget(self, change: Forget) -> Committed:
+        self.db.execute("DELETE FROM idempotency WHERE at < ?", (change.idempotency_before,))
+        self.db.execute("DELETE FROM deployments WHERE created_at < ?", (change.deployments_before,))
+        return Committed()
+
+    def _replayed(self, idempotency: Idempotency | None) -> IdempotencyRecord | None:
+        if idempotency is None:
+            return None
+        row = self.db.execute(
+            "SELECT request_hash, deployments, connection, generation, body FROM idempotency WHERE token = ? AND key = ?",
+            (idempotency.token, idempotency.key),
+        ).get
+        return IdempotencyRecord(row[0], tuple(json.loads(row[1])), *row[2:]) if row else None
+
+    def _remember(self, idempotency: Idempotency | None, c: Connection, deployments: tuple[Deployment, ...]) -> None:
+        if idempotency is None:
+            return
+        self.db.execute(
+            "INSERT INTO idempotency (token, key, request_hash, at, connection, generation, deployments) VALUES (?,?,?,?,?,?,?)",
+            (idempotency.token, idempotency.key, idempotency.request_hash, idempotency.at, c.id, c.generation,
+             json.dumps([deployment.id for deployment in deployments])),
+        )  # fmt: skip
+
+    def _finish_idempotency(self, change: FinishIdempotency) -> Committed:
+        self.db.execute(
+            "UPDATE idempotency SET body = ? WHERE token = ? AND key = ?", (change.body, change.token, change.key)
+        )
+        return Committed()
+
+    def _audit(self, entry: AuditEntry) -> None:
+        self.db.execute(
+            "INSERT INTO audit (at, actor, token, request_id, address, action, noun, noun_id, name, project, changed)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            (entry.at, entry.actor, entry.token, entry.request_id, entry.address, entry.action, entry.noun, entry.noun_id,
+             entry.name, entry.project, " ".join(entry.changed)),
+        )  # fmt: skip
+
+    _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {
+        SaveConnection: _save_connection,
+        DeleteConnection: _delete_connection,
+        FinishIdempotency: _finish_idempotency,
+        CreateProject: _create_project,
+        DeleteProject: _delete_project,
+        SaveEnvironment: _save_environment,
+        DeleteEnvironment: _delete_environment,
+        StartEpoch: _start_epoch,
+        CreateToken: _create_token,
+        RevokeToken: _revoke_token,
+        TouchTokens: _touch_tokens,
+        CreateEnrolment: _create_enrolment,
+        EnrolWorker: _enrol_worker,
+        ForgetWorker: _forget_worker,
+        SeeWorkers: _see_workers,
+        SaveDataKey: _save_data_key,
+        SaveEnvironmentKey: _save_environment_key,
+        Record: _record,
+        SetMeta: _set_meta,
+        Forget: _forget,
+    }

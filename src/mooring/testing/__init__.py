@@ -1,0 +1,1 @@
+"""Doubles and helpers for tests of anything that uses or extends Mooring; shipped."""

@@ -1,0 +1,13 @@
+"""Messages through Apache ActiveMQ, over OpenWire or AMQP 1.0."""
+
+from mooring.plugin.card import ConnectionType
+from mooring.types.activemq.model import ActiveMqConfig
+
+TYPE = ConnectionType(
+    name="activeMq",
+    title="Apache ActiveMQ",
+    group="Message brokers",
+    config=ActiveMqConfig,
+    connector=None,
+    aliases=("activemq",),
+)

@@ -1,0 +1,85 @@
+"""What the pool and the connector ask of a driver, and what a driver answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from mooring.errors import ConnectorError
+
+Parameters = Sequence[Any] | dict[str, Any]
+
+MOST_BYTES = 16 * 1024 * 1024
+"""The most that one answer holds, roughly; what goes beyond is cut off."""
+
+CHUNK = 200
+"""Rows taken from the server at a time."""
+
+
+class NothingSent(Exception):
+    """The connection was dead before the server saw anything of the statement: it may be tried on another."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a statement returned, as values that JSON knows."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a statement did."""
+
+    row_count: int
+    last_insert_id: int | None = None
+
+
+Session = TypeVar("Session")
+
+
+class Driver(Protocol[Session]):
+    """
+    One database product. A session is one connection of its client library; only the driver looks inside.
+
+    Attributes:
+        address: `host:port`, for messages.
+    """
+
+    address: str
+
+    async def connect(self) -> Session:
+        """A new session, logged in. Ends within the driver's own limit."""
+
+    async def close(self, session: Session) -> None:
+        """Say goodbye. A statement that still runs is ended on the server as well."""
+
+    def abort(self, session: Session) -> None:
+        """Drop the session at once, without a word."""
+
+    def is_alive(self, session: Session) -> bool:
+        """False where it is known, without asking, that the session is over."""
+
+    async def ping(self, session: Session) -> None:
+        """Ask the server for a sign of life. Raises where there is none."""
+
+    async def tidy(self, session: Session, *, lent: bool) -> None:
+        """Undo what must not reach the next user: an open transaction; after a native loan, all session state."""
+
+    async def fetch(self, session: Session, sql: str, parameters: Parameters, max_rows: int) -> Rows:
+        """Run one statement, and take up to *max_rows* of its rows."""
+
+    async def execute(self, session: Session, sql: str, parameters: Parameters) -> Done:
+        """Run one statement for its effect."""
+
+    def native(self, session: Session) -> Any:
+        """The client library's own connection."""
+
+    async def handshake(self, host: str, port: int) -> str | None:
+        """The TLS part of connecting, for a probe; a text where TLS is not used, saying why."""
+
+    def translate(self, error: BaseException) -> ConnectorError | None:
+        """The client library's exception as one of ours; None where it is not known."""

@@ -1,0 +1,14 @@
+"""Commands on a Linux server, over SSH."""
+
+from mooring.plugin.card import ConnectionType
+from mooring.types.linux_script.model import LinuxScriptConfig
+
+TYPE = ConnectionType(
+    name="linux-script",
+    title="Linux script (SSH)",
+    group="Commands",
+    config=LinuxScriptConfig,
+    connector=None,
+    aliases=("linuxscript", "linuxScript"),
+    note="Runs commands on another machine by design: give it an account that may do only what is needed.",
+)

@@ -1,0 +1,13 @@
+"""Messages through RabbitMQ (AMQP 0-9-1)."""
+
+from mooring.plugin.card import ConnectionType
+from mooring.types.rabbitmq.model import RabbitMqConfig
+
+TYPE = ConnectionType(
+    name="rabbitMq",
+    title="RabbitMQ",
+    group="Message brokers",
+    config=RabbitMqConfig,
+    connector=None,
+    aliases=("rabbitmq",),
+)

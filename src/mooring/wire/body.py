@@ -1,0 +1,133 @@
+"""A connection's body as clients send it: common fields, and the typed fields of one type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from mooring.errors import BadRequest, InvalidConfig, Problem
+from mooring.kit.strict_json import JsonRefused, Repeated, read_json
+from mooring.plugin.card import ConnectionType
+from mooring.plugin.config import Part
+from mooring.plugin.fields import Flag, LongText, field
+from mooring.plugin.problems import problems_of
+from mooring.plugin.registry import Registry
+
+MAX_DESCRIPTION = 1000
+_TYPE = frozenset({"type"})
+_MODES = {"READ": "READ", "READ_WRITE": "READ_WRITE"}
+
+RESPONSE_KEYS: frozenset[str] = frozenset(
+    {"id", "projectId", "projectName", "generation", "createdAt", "updatedAt", "secretFields", "warnings", "_class"}
+)
+"""Keys of our own answers, and of older clients, that requests may carry: ignored."""
+
+COMMON_KEYS = ("type", "name", "description", "deployToWorker", "enabled")
+
+
+class CommonFields(Part):
+    """What every connection has, whatever its type."""
+
+    description: LongText | None = field(
+        None, description="Free text, at most 1,000 characters.", example="Order database of the shop"
+    )
+    deploy_to_worker: Flag = field(
+        True, description="Whether workers get it; false keeps it on the control plane only."
+    )
+    enabled: Flag = field(True, description="Whether it may be used; workers close the client of a disabled one.")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionBody:
+    """
+    A body taken apart, before its typed fields are validated.
+
+    `problems` are those of the common fields; they are reported together with those of the typed ones.
+    """
+
+    type_name: str | None
+    name: str | None
+    description: str | None
+    deploy: bool
+    enabled: bool
+    fields: dict[str, Any]
+    problems: list[Problem]
+
+
+def read_connection_body(raw: bytes) -> ConnectionBody:
+    """The body in *raw*. Raises `BadRequest` where it is no JSON object that we take."""
+    try:
+        values = read_json(raw, repeatable=_TYPE)
+    except JsonRefused as exc:
+        raise BadRequest(f"Request body is not valid JSON: {exc}") from None
+    if not isinstance(values, dict):
+        raise BadRequest("Request body is not valid JSON: it is not an object")
+    type_name, mode = _discriminator(values)
+    if mode is not None and values.get("elasticsearchType") is None:
+        values["elasticsearchType"] = mode
+    name = values.pop("name", None)
+    problems: list[Problem] = []
+    if name is not None and not isinstance(name, str):
+        raise InvalidConfig([Problem("/name", "invalid", "name is not valid: must be text")])
+    common = _common(values, problems)
+    for key in RESPONSE_KEYS:
+        values.pop(key, None)
+    return ConnectionBody(
+        type_name, name or None, common.description, common.deploy_to_worker, common.enabled, values, problems
+    )
+
+
+def _discriminator(values: dict[str, Any]) -> tuple[str | None, str | None]:
+    """
+    The type, and the access mode that older elasticsearch bodies write as a second `type`.
+
+    Where only the mode survived (most readers keep the last of two equal keys), the type is elasticsearch.
+    """
+    given = values.pop("type", None)
+    if given is None:
+        given = values.get("_class")
+    found: str | None = None
+    mode: str | None = None
+    for one in given if isinstance(given, Repeated) else (given,):
+        if one is None:
+            continue
+        if not isinstance(one, str):
+            raise InvalidConfig([Problem("/type", "invalid", "type is not valid: must be text")])
+        if one.upper() in _MODES:
+            mode = _MODES[one.upper()]
+        elif found is not None and found.lower() != one.lower():
+            raise InvalidConfig(
+                [Problem("/type", "invalid", "type is not valid: it stands twice, with different types")]
+            )
+        else:
+            found = one
+    if isinstance(given, Repeated) and (mode is None or (found or "").lower() != "elasticsearch"):
+        raise BadRequest("Request body is not valid JSON: the key 'type' stands more than once")
+    if found is None and mode is not None:
+        found = "elasticsearch"
+    return found, mode
+
+
+def _common(values: dict[str, Any], problems: list[Problem]) -> CommonFields:
+    taken = {key: values.pop(key) for key in ("description", "deployToWorker", "enabled") if key in values}
+    try:
+        common = CommonFields.model_validate(taken)
+    except ValidationError as exc:
+        problems += problems_of(exc)
+        return CommonFields()
+    if common.description is not None and len(common.description) > MAX_DESCRIPTION:
+        problems.append(
+            Problem(
+                "/description", "invalid", f"description is not valid: must have at most {MAX_DESCRIPTION} characters"
+            )
+        )
+    return common
+
+
+def card_of(registry: Registry, type_name: str | None) -> ConnectionType:
+    """The type that a body names. Raises `UnknownType`, or `InvalidConfig` where it names none."""
+    if not type_name:
+        raise InvalidConfig([Problem("/type", "required", "type value can not be empty!")])
+    return registry.get(type_name)

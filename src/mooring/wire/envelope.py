@@ -1,0 +1,27 @@
+"""The bodies that the API answers with, in the documented spelling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mooring.errors import InvalidConfig, MooringError
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON text; what is no ASCII stays readable."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def listed(documents: Sequence[str]) -> str:
+    """The list envelope around documents that are JSON already."""
+    return f'{{"success":true,"resultList":[{",".join(documents)}],"resultCount":{len(documents)}}}'
+
+
+def error_body(error: MooringError) -> dict[str, Any]:
+    """The two documented keys; for validation also every problem."""
+    body: dict[str, Any] = {"error": error.code, "error_description": error.message}
+    if isinstance(error, InvalidConfig):
+        body["errors"] = [{"path": p.path, "code": p.code, "message": p.message} for p in error.problems]
+    return body

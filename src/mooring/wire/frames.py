@@ -1,0 +1,210 @@
+"""
+The frames between control plane and worker: JSON texts, each at most 1 MiB.
+
+    → hello   the worker says what it has        ← hello   how the control plane goes on from there
+    ← put, del  staged                           ← commit  apply everything since the last one
+    → report  what the worker observed           ↔ ping, pong
+    ← reset   forget, and say hello again        ← bye     come back later
+
+Field by field they are the classes below.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+PROTOCOL = 1
+MAX_FRAME = 1 << 20
+MAX_EXCEPTIONS = 2_000
+HEARTBEAT_S = 15
+LEASE_S = 40
+APPLY_PATIENCE_S = 0.05
+"""How long a worker waits for slow connections before it reports them as pending, so that they hold up no other."""
+
+
+class NotAFrame(ValueError):
+    """The text is no frame of this protocol."""
+
+
+class Frame(BaseModel):
+    """One message. Unknown keys are ignored: a newer peer may say more."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore")
+
+    t: str
+
+    def text(self) -> str:
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+class Hello(Frame):
+    """The worker's first frame: what it has. `public_key` is base64; an attached process says `attach`."""
+
+    t: Literal["hello"] = "hello"
+    proto: int = PROTOCOL
+    incarnation: str = Field(max_length=64)
+    epoch: str | None = Field(None, max_length=64)
+    revision: int = 0
+    digest: str | None = Field(None, max_length=64)
+    receipt: str | None = Field(None, max_length=64)
+    version: str = Field("", max_length=64)
+    types: list[str] = []
+    attach: bool = False
+    environment: str | None = Field(None, max_length=255)
+    public_key: str | None = Field(None, max_length=64)
+
+
+class Welcome(Frame):
+    """The answer to hello. `environment_key` opens sealed secrets; it is wrapped for this worker alone (base64)."""
+
+    t: Literal["welcome"] = "welcome"
+    proto: int = PROTOCOL
+    session: str
+    epoch: str
+    head: int
+    mode: Literal["delta", "snapshot"]
+    heartbeat_s: int = HEARTBEAT_S
+    environment: str
+    environment_key_id: str
+    environment_key: str
+
+
+class Put(Frame):
+    """The worker shall hold this generation. `sealed` is base64 of the secrets by key, under the environment's key."""
+
+    t: Literal["put"] = "put"
+    revision: int
+    id: str
+    project: str
+    name: str
+    type: str
+    generation: int
+    enabled: bool
+    hash: str
+    config: dict[str, Any]
+    sealed: str | None = None
+    materials: list[str] = []
+
+
+class Delete(Frame):
+    """The worker shall let go of it."""
+
+    t: Literal["del"] = "del"
+    revision: int
+    id: str
+    generation: int
+
+
+class Commit(Frame):
+    """Apply everything staged since the last one. `digest` is that of all present connections, hex."""
+
+    t: Literal["commit"] = "commit"
+    nonce: int
+    revision: int
+    digest: str | None
+    receipt: str
+
+
+class ExceptionFrame(BaseModel):
+    """One connection that is not well on this worker."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore")
+
+    id: str = Field(max_length=64)
+    generation: int
+    serving_generation: int | None = None
+    state: Literal["pending", "failed", "held"]
+    reason: str = Field(max_length=64)
+    message: str = Field(max_length=2000)
+    since: int
+
+
+class Report(Frame):
+    """What the worker observed: everything up to `observed_revision` is applied, save the exceptions."""
+
+    t: Literal["report"] = "report"
+    session: str = Field(max_length=64)
+    epoch: str = Field(max_length=64)
+    nonce: int
+    observed_revision: int
+    digest: str | None = Field(None, max_length=64)
+    receipt: str = Field("", max_length=64)
+    exceptions: list[ExceptionFrame] = Field([], max_length=MAX_EXCEPTIONS)
+    not_listed: int = 0
+    health: dict[str, str] = {}
+
+
+class Ping(Frame):
+    t: Literal["ping"] = "ping"
+
+
+class Pong(Frame):
+    t: Literal["pong"] = "pong"
+
+
+class Reset(Frame):
+    """Forget what you have of this environment, and say hello again."""
+
+    t: Literal["reset"] = "reset"
+    why: str = ""
+
+
+class Bye(Frame):
+    """The stream ends; come back after `retry_after_ms`, or never where it is 0 (`why` says so)."""
+
+    t: Literal["bye"] = "bye"
+    retry_after_ms: int
+    why: str = ""
+
+
+FromWorker = Annotated[Hello | Report | Ping | Pong, Field(discriminator="t")]
+FromControl = Annotated[Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye, Field(discriminator="t")]
+_FROM_WORKER: TypeAdapter[Hello | Report | Ping | Pong] = TypeAdapter(FromWorker)
+_FROM_CONTROL: TypeAdapter[Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye] = TypeAdapter(FromControl)
+
+
+def from_worker(text: str) -> Hello | Report | Ping | Pong:
+    """The frame that a worker sent. Raises `NotAFrame`."""
+    return _read(_FROM_WORKER, text)
+
+
+def from_control(text: str) -> Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye:
+    """The frame that the control plane sent. Raises `NotAFrame`."""
+    return _read(_FROM_CONTROL, text)
+
+
+def _read(adapter: TypeAdapter[Any], text: str) -> Any:
+    if len(text) > MAX_FRAME:
+        raise NotAFrame("the frame is over 1 MiB")
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as exc:
+        raise NotAFrame(f"not a frame: {exc.error_count()} problems") from None
+
+
+class Enrolment(BaseModel):
+    """What a worker sends, once, to become one: `POST /worker/v1/enrol`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid")
+
+    token: str = Field(max_length=200)
+    environment: str = Field(max_length=255)
+    name: str = Field(max_length=255)
+    public_key: str = Field(max_length=64)
+
+
+class Enrolled(BaseModel):
+    """The worker's own credential, shown once."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+    worker: str
+    credential: str
+    environment: str
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        return cls.model_validate_json(text)

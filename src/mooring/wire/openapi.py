@@ -1,0 +1,306 @@
+"""The API description (OpenAPI 3.1), read off the registry and the route table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from mooring.plugin.card import ConnectionType
+from mooring.plugin.registry import Registry
+from mooring.wire.body import CommonFields
+
+_REF = "#/components/schemas/"
+_NAME_PATTERN = r"^[^\s/\\?#%\x00-\x1f\x7f-\x9f]([^/\\?#%\x00-\x1f\x7f-\x9f]*[^\s/\\?#%\x00-\x1f\x7f-\x9f])?$"
+
+_QUERY: dict[str, dict[str, Any]] = {
+    "waitSeconds": {
+        "schema": {"type": "number", "minimum": 0, "maximum": 30},
+        "description": "How long to wait for workers; 10 by default.",
+    },
+    "type": {"schema": {"type": "string"}, "description": "Only connections of this type."},
+    "page": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000000}, "description": "Page number, from 1."},
+    "size": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000}, "description": "Connections on a page."},
+    "sort": {
+        "schema": {"type": "string", "pattern": "^(name|type|createdAt|updatedAt)(,(asc|desc))?$"},
+        "description": "Order, such as name,desc.",
+    },
+    "cursor": {"schema": {"type": "string", "maxLength": 1000}, "description": "The nextCursor of the answer before."},
+    "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 200}, "description": "How many, at most."},
+    "environmentName": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "description": "Only workers of this environment.",
+    },
+}
+_ERRORS = {
+    400: "Something in the request is wrong; `error_description` says what.",
+    401: "No token, or one that is unknown, expired or revoked.",
+    403: "The token lacks a grant.",
+    404: "There is no such thing, or it is invisible to the token.",
+    405: "The path exists, the method does not.",
+    409: "The present state forbids it.",
+    412: "If-Match named a generation that is no longer the newest.",
+    413: "The body is too large.",
+    503: "The control plane cannot do it now; Retry-After says when to come back.",
+}
+
+
+class Card(Protocol):
+    """What of a route stands in the description; see `mooring.api.routes.RouteCard`."""
+
+    method: str
+    path: str
+    summary: str
+    tag: str
+    answers: str
+    body: type[BaseModel] | str | None
+    public: bool
+    hidden: bool
+    query: tuple[str, ...]
+    errors: tuple[int, ...]
+
+
+def describe(registry: Registry, routes: Iterable[Any], version: str) -> dict[str, Any]:
+    """The whole description."""
+    schemas = _shared_schemas()
+    for card in registry:
+        _add_type(schemas, card)
+    schemas["Connection"] = {
+        "oneOf": [{"$ref": f"{_REF}{_body_name(card)}"} for card in registry],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {card.name: f"{_REF}{_body_name(card)}" for card in registry},
+        },
+    }
+    paths: dict[str, Any] = {}
+    for route in routes:
+        if not route.hidden:
+            path = (
+                route.path
+                if route.path.endswith(("}", "token", "healthcheck", "z")) and "connections" not in route.path
+                else f"{route.path}/"
+            )
+            paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Mooring",
+            "version": version,
+            "description": "A control plane for connections. Paths are served with and without the trailing slash.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "A personal API access token."}
+            },
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _operation(route: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()} {route.path}").strip("_"),
+        "summary": route.summary,
+        "tags": [route.tag],
+        "parameters": [*_path_parameters(route.path), *(_query(name) for name in route.query)],
+        "responses": {"200": _answer(route.answers)},
+    }
+    if route.answers == "mutation":
+        operation["parameters"] += _mutation_headers(route.method)
+    if route.body is not None:
+        operation["requestBody"] = _request_body(route.body, schemas)
+    if route.public:
+        operation["security"] = []
+    errors = {
+        *route.errors,
+        *(() if route.public else (401, 403)),
+        *((413, 503) if route.body or route.answers == "mutation" else ()),
+    }
+    if route.answers == "token":
+        errors.add(401)
+    for status in sorted(errors | {400}):
+        shape = "Status" if route.answers == "status" and status == 503 else "Error"
+        operation["responses"][str(status)] = {
+            "description": _ERRORS[status],
+            "content": {"application/json": {"schema": {"$ref": _REF + shape}}},
+        }
+    return operation
+
+
+def _request_body(body: type[BaseModel] | str, schemas: dict[str, Any]) -> dict[str, Any]:
+    if body == "connection":
+        return {"required": True, "content": {"application/json": {"schema": {"$ref": f"{_REF}Connection"}}}}
+    if body == "form":
+        return {
+            "required": True,
+            "content": {"application/x-www-form-urlencoded": {"schema": {"$ref": f"{_REF}Credentials"}}},
+        }
+    assert isinstance(body, type)
+    _add_model(schemas, body)
+    return {"required": True, "content": {"application/json": {"schema": {"$ref": _REF + body.__name__}}}}
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _NAME_PATTERN},
+        }
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _query(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, **_QUERY[name]}
+
+
+def _mutation_headers(method: str) -> list[dict[str, Any]]:
+    headers = [
+        {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+         "description": "A repeated request with the same key has one effect and the same answer, for 24 hours."},
+    ]  # fmt: skip
+    if method != "POST":
+        headers.append(
+            {"name": "If-Match", "in": "header", "required": False, "schema": {"type": "string", "pattern": '^"[0-9]{1,18}"$'},
+             "description": "The ETag of a GET: refuse with 412 where the connection has changed since."}
+        )  # fmt: skip
+    return headers
+
+
+def _answer(shape: str) -> dict[str, Any]:
+    if shape == "text":
+        return {"description": "Done.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    names = {
+        "done": "Done", "mutation": "Mutation", "connections": "ConnectionList", "objects": "ObjectList", "token": "AccessToken",
+        "status_list": "StatusList", "status": "Status", "created": "Created",
+    }  # fmt: skip
+    return {"description": "Done.", "content": {"application/json": {"schema": {"$ref": _REF + names[shape]}}}}
+
+
+def _add_type(schemas: dict[str, Any], card: ConnectionType) -> None:
+    schema = _moved(card.schema, schemas)
+    common = _moved(CommonFields.model_json_schema(by_alias=True), schemas)["properties"]
+    schemas[_body_name(card)] = {
+        "type": "object",
+        "title": card.title,
+        "description": card.config.__doc__ or card.title,
+        "additionalProperties": False,
+        "properties": {
+            "type": {"const": card.name, "description": "The type of connection."},
+            "name": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _NAME_PATTERN, "description": "The name, as in the path; case does not matter."},
+            **common,
+            **schema["properties"],
+        },
+        "required": ["type", "name", *schema.get("required", [])],
+        "examples": [card.example],
+    }  # fmt: skip
+
+
+def _add_model(schemas: dict[str, Any], model: type[BaseModel]) -> None:
+    schemas[model.__name__] = _moved(model.model_json_schema(by_alias=True), schemas)
+
+
+def _moved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """*schema* with its local definitions moved to the shared ones."""
+    schema = _repointed(schema)
+    for name, definition in schema.pop("$defs", {}).items():
+        schemas[name] = definition
+    return schema
+
+
+def _repointed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: item.replace("#/$defs/", _REF) if key == "$ref" and isinstance(item, str) else _repointed(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_repointed(item) for item in value]
+    return value
+
+
+def _body_name(card: ConnectionType) -> str:
+    return card.config.__name__.removesuffix("Config") + "Connection"
+
+
+def _shared_schemas() -> dict[str, Any]:
+    problem = {
+        "type": "object",
+        "properties": {"path": {"type": "string"}, "code": {"type": "string"}, "message": {"type": "string"}},
+        "required": ["path", "code", "message"],
+    }
+    environment_result = {
+        "type": "object",
+        "properties": {
+            "environmentName": {"type": "string"}, "success": {"type": "boolean"}, "state": {"$ref": f"{_REF}DeploymentState"},
+            "revision": {"type": ["integer", "null"]}, "message": {"type": "string"},
+            "workers": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "failures": {"type": "array", "items": {"type": "object"}}, "furtherFailures": {"type": "integer"},
+        },
+        "required": ["environmentName", "success", "state", "message"],
+    }  # fmt: skip
+    deployment_result = {
+        "type": "object",
+        "properties": {
+            "success": {"type": "boolean"}, "state": {"$ref": f"{_REF}DeploymentState"}, "deploymentId": {"type": "string"},
+            "generation": {"type": "integer"}, "message": {"type": "string"},
+            "deploymentResults": {"type": "array", "items": {"$ref": f"{_REF}EnvironmentResult"}},
+            "warnings": {"type": "array", "items": {"$ref": f"{_REF}Problem"}},
+        },
+        "required": ["success"],
+    }  # fmt: skip
+    listed = {"success": {"type": "boolean"}, "resultCount": {"type": "integer", "minimum": 0}}
+    return {
+        "Error": {
+            "type": "object",
+            "properties": {
+                "error": {"type": "string"}, "error_description": {"type": "string"},
+                "errors": {"type": "array", "items": {"$ref": f"{_REF}Problem"}},
+            },
+            "required": ["error", "error_description"],
+            "additionalProperties": False,
+        },
+        "Problem": problem,
+        "DeploymentState": {"enum": ["SUCCEEDED", "PARTIAL", "FAILED", "PENDING", "NO_WORKERS", "DEADLINE_EXCEEDED"]},
+        "EnvironmentResult": environment_result,
+        "DeploymentResult": deployment_result,
+        "Mutation": {
+            "type": "object",
+            "properties": {"success": {"const": True}, "deploymentResult": {"$ref": f"{_REF}DeploymentResult"}},
+            "required": ["success"],
+        },
+        "ConnectionList": {
+            "type": "object",
+            "properties": {**listed, "resultList": {"type": "array", "items": {"type": "object"}}, "nextCursor": {"type": ["string", "null"]}},
+            "required": ["success", "resultList", "resultCount"],
+        },
+        "ObjectList": {
+            "type": "object",
+            "properties": {**listed, "resultList": {"type": "array", "items": {"type": "object"}}},
+            "required": ["success", "resultList", "resultCount"],
+        },
+        "StatusList": {
+            "type": "object",
+            "properties": {"status": {"const": "SUCCESS"}, "resultList": {"type": "array", "items": {"type": "object"}}, "resultCount": {"type": "integer"}},
+            "required": ["status", "resultList", "resultCount"],
+        },
+        "Done": {"type": "object", "properties": {"success": {"const": True}}, "required": ["success"]},
+        "Created": {"type": "object", "properties": {"success": {"const": True}, "token": {"type": "string"}}, "required": ["success", "token"]},
+        "Status": {"type": "object", "properties": {"status": {"type": "string"}, "reason": {"type": "string"}}, "required": ["status"]},
+        "Credentials": {
+            "type": "object",
+            "properties": {"grant_type": {"const": "client_credentials"}, "client_id": {"type": "string"}, "client_secret": {"type": "string"}},
+            "required": ["grant_type", "client_id", "client_secret"],
+        },
+        "AccessToken": {
+            "type": "object",
+            "properties": {"access_token": {"type": "string"}, "token_type": {"const": "Bearer"}, "expires_in": {"type": "integer"}},
+            "required": ["access_token", "token_type", "expires_in"],
+        },
+    }  # fmt: skip

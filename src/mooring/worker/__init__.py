@@ -1,0 +1,1 @@
+"""Runs elsewhere, with no database and no master key: holds live connectors and performs operations."""

@@ -1,0 +1,202 @@
+"""Ask, reconcile, acknowledge: the worker's stream to the control plane, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from mooring import __version__
+from mooring.errors import NotAuthenticated
+from mooring.kit.aead import public_key_of, unwrap
+from mooring.kit.log import log
+from mooring.plugin.registry import Registry
+from mooring.wire.frames import (
+    APPLY_PATIENCE_S,
+    HEARTBEAT_S,
+    MAX_EXCEPTIONS,
+    MAX_FRAME,
+    Bye,
+    Commit,
+    Delete,
+    Hello,
+    NotAFrame,
+    Ping,
+    Pong,
+    Put,
+    Report,
+    Reset,
+    Welcome,
+    from_control,
+)
+from mooring.worker.pool import Pool
+from mooring.worker.state import WorkerState
+
+SILENCE_S = HEARTBEAT_S * 3
+RECONNECT_S = 5.0
+AFTER_BYE_S = 30.0
+
+
+class Refused(NotAuthenticated):
+    """The control plane does not know this worker, or this token, any more."""
+
+
+class Loop:
+    """
+    Keeps one pool what the control plane wants it to be.
+
+    *credential* is a worker's own, or a personal token with *attach* naming the environment; *private_key*
+    receives the environment's key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credential: str,
+        private_key: bytes,
+        pool: Pool,
+        registry: Registry,
+        *,
+        attach: str | None = None,
+    ) -> None:
+        self._stream_url = "ws" + url.removeprefix("http").rstrip("/") + "/worker/v1/stream"
+        self._credential, self._private_key, self._pool, self._registry, self._attach = (
+            credential,
+            private_key,
+            pool,
+            registry,
+            attach,
+        )
+        self._incarnation = os.urandom(8).hex()
+        self._state = WorkerState()
+        self._session = ""
+        self._news = asyncio.Event()
+        self.settled = asyncio.Event()
+        self.connected = False
+        pool.changed = self._news.set
+
+    async def run(self) -> None:
+        """Until cancelled; raises `Refused` where coming back is pointless."""
+        while True:
+            wait_s = random.uniform(0, RECONNECT_S)
+            try:
+                async with connect(
+                    self._stream_url, additional_headers={"Authorization": f"Bearer {self._credential}"}, max_size=MAX_FRAME,
+                    open_timeout=10, ping_interval=None, compression=None, proxy=None,
+                ) as socket:  # fmt: skip
+                    wait_s = await self._stream(socket)
+            except InvalidStatus as exc:
+                if exc.response.status_code in (401, 403):
+                    raise Refused("the control plane refuses this worker's credential") from None
+                if exc.response.status_code >= 500:
+                    wait_s = random.uniform(0, AFTER_BYE_S)
+            except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError, NotAFrame) as exc:
+                log.info("stream_lost", why=type(exc).__name__)
+            except InvalidURI:
+                raise Refused("the control plane's address is not a URL") from None
+            finally:
+                self.connected = False
+            await asyncio.sleep(wait_s)
+
+    async def _stream(self, socket: ClientConnection) -> float:
+        """One stream; how long to wait before the next."""
+        state = self._state
+        await socket.send(Hello(
+            incarnation=self._incarnation, epoch=state.epoch, revision=state.revision, digest=state.digest.hex(), receipt=state.receipt,
+            version=__version__, types=[card.name for card in self._registry], attach=self._attach is not None, environment=self._attach,
+            public_key=base64.b64encode(public_key_of(self._private_key)).decode(),
+        ).text())  # fmt: skip
+        async with asyncio.timeout(SILENCE_S):
+            frame = from_control(str(await socket.recv()))
+        if isinstance(frame, Bye):
+            return self._after(frame)
+        if not isinstance(frame, Welcome):
+            raise NotAFrame("the first frame must be a welcome")
+        key = unwrap(self._private_key, base64.b64decode(frame.environment_key), frame.environment_key_id.encode())
+        self._pool.use_key(key)
+        self._session = frame.session
+        state.welcome(frame)
+        self.connected = True
+        log.info("connected", environment=frame.environment, mode=frame.mode, head=frame.head)
+        reporter = asyncio.create_task(self._report_news(socket))
+        try:
+            return await self._listen(socket)
+        finally:
+            reporter.cancel()
+            await asyncio.gather(reporter, return_exceptions=True)
+
+    async def _listen(self, socket: ClientConnection) -> float:
+        while True:
+            async with asyncio.timeout(SILENCE_S):
+                frame = from_control(str(await socket.recv()))
+            match frame:
+                case Put() | Delete():
+                    self._state.stage(frame)
+                case Commit():
+                    await self._commit(socket, frame)
+                case Ping():
+                    await socket.send(Pong().text())
+                case Reset():
+                    log.warning("reset", why=frame.why)
+                    self._state.epoch = None
+                    return 0.0
+                case Bye():
+                    return self._after(frame)
+
+    async def _commit(self, socket: ClientConnection, frame: Commit) -> None:
+        changes = self._state.commit(frame)
+        tasks = [task for task in (self._pool.remove(gone) for gone in changes.gone) if task is not None]
+        tasks += [self._pool.put(put) for put in changes.puts]
+        if tasks:
+            # A slow one holds up no other: it is reported as pending, and again when it is done.
+            await asyncio.wait(tasks, timeout=APPLY_PATIENCE_S)
+        self._news.clear()
+        await socket.send(self._report().text())
+        if not self.settled.is_set() and not any(exception.state == "pending" for exception in self._pool.exceptions()):
+            self.settled.set()
+
+    async def _report_news(self, socket: ClientConnection) -> None:
+        """Report again when connections change between commits."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self._news.wait()
+                await asyncio.sleep(0.005)
+                self._news.clear()
+                await socket.send(self._report().text())
+                if not any(exception.state == "pending" for exception in self._pool.exceptions()):
+                    self.settled.set()
+
+    def _report(self) -> Report:
+        state = self._state
+        exceptions = self._pool.exceptions()
+        return Report(
+            session=self._session, epoch=state.epoch or "", nonce=state.nonce, observed_revision=state.revision,
+            digest=None if self._attach is not None else state.digest.hex(), receipt=state.receipt or "",
+            exceptions=exceptions[:MAX_EXCEPTIONS], not_listed=max(0, len(exceptions) - MAX_EXCEPTIONS),
+        )  # fmt: skip
+
+    def _after(self, frame: Bye) -> float:
+        if frame.retry_after_ms == 0:
+            raise Refused(f"the control plane ended the stream: {frame.why}")
+        log.info("bye", why=frame.why)
+        return random.uniform(0, max(frame.retry_after_ms / 1000, 0.2))
+
+
+async def tidying(pool: Pool, every_s: float = 15.0) -> None:
+    """Let idle connections rest, for ever."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await pool.tidy()
+        except Exception as exc:  # the edge of a task: the next round may work
+            log.error("tidy_failed", error=type(exc).__name__)
+
+
+Stop = Callable[[], Any]

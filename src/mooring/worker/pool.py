@@ -1,0 +1,333 @@
+"""
+The live connectors of a worker, and how one generation takes the place of another.
+
+Make before break: the new client is built first; where the old one works, the new one must show that it does
+too (a probe), and only then serves. Otherwise the old one serves on, and the report says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mooring.domain.names import name_key
+from mooring.errors import (
+    ConnectionDisabled,
+    ConnectionFailed,
+    ConnectionUnknown,
+    ConnectorError,
+    DriverMissing,
+    InvalidConfig,
+    MooringError,
+)
+from mooring.kit.aead import NotAuthentic, decrypt
+from mooring.kit.backoff import full_jitter
+from mooring.kit.clock import now_ms
+from mooring.kit.log import log
+from mooring.plugin.config import join, read_config, unresolved
+from mooring.plugin.connector import Context
+from mooring.plugin.materials import MaterialMissing, NoMaterials
+from mooring.plugin.registry import Registry
+from mooring.wire.frames import ExceptionFrame, Put
+from mooring.worker.guard import Closing, Guard, ProbeReport
+
+SWAP_PROBE_S = 5.0
+DRAIN_S = 30.0
+DISABLE_GRACE_S = 3.0
+DISABLE_STOP_S = 1.5
+MAX_STARTED = 500
+BUILDS_AT_ONCE = 32
+
+
+class BuildFailed(Exception):
+    """A generation that cannot serve; `reason` is one of the closed set of delivery."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+@dataclass
+class Entry:
+    """One connection on this worker. `live` serves `serving_generation`; `wanted` is what should."""
+
+    wanted: Put
+    live: Guard | None = None
+    serving_generation: int | None = None
+    state: str = "pending"
+    reason: str = ""
+    message: str = ""
+    since: int = field(default_factory=now_ms)
+    task: asyncio.Task[None] | None = None
+
+    def become(self, state: str, reason: str = "", message: str = "") -> None:
+        if (state, reason, message) != (self.state, self.reason, self.message):
+            self.state, self.reason, self.message, self.since = state, reason, message, now_ms()
+
+
+class Pool:
+    """Every connection that this worker was told to hold."""
+
+    def __init__(self, registry: Registry, *, ca_file: str | None = None, idle_s: float = 300.0) -> None:
+        self._registry, self._ca_file, self._idle_s = registry, ca_file, idle_s
+        self._entries: dict[str, Entry] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._key: bytes = b""
+        self._closing: set[asyncio.Task[None]] = set()
+        self._builds = asyncio.Semaphore(BUILDS_AT_ONCE)
+        self.changed: Callable[[], None] = lambda: None
+
+    def use_key(self, key: bytes) -> None:
+        """The environment's content key: opens the secrets in put frames."""
+        self._key = key
+
+    # what the control plane wants
+
+    def put(self, frame: Put) -> asyncio.Task[None]:
+        """Hold *frame*'s generation; the task ends when it serves, or it is known why not."""
+        entry = self._entries.get(frame.id)
+        if entry is None:
+            entry = self._entries[frame.id] = Entry(frame)
+        else:
+            self._forget_name(entry)
+            entry.wanted = frame
+        self._names[frame.project, name_key(frame.name)] = frame.id
+        entry.become("pending", "APPLIED", "being applied")
+        before, entry.task = entry.task, asyncio.create_task(self._apply(entry, frame, entry.task))
+        if before is not None and not before.done():
+            before.cancel()
+        return entry.task
+
+    def remove(self, connection: str) -> asyncio.Task[None] | None:
+        """Let go of a connection; the task ends when its client is closed."""
+        entry = self._entries.pop(connection, None)
+        if entry is None:
+            return None
+        self._forget_name(entry)
+        if entry.task is not None:
+            entry.task.cancel()
+        return self._retire(entry, DISABLE_GRACE_S, DISABLE_STOP_S)
+
+    def exceptions(self) -> list[ExceptionFrame]:
+        """Every connection that is not well."""
+        return [
+            ExceptionFrame(
+                id=connection, generation=entry.wanted.generation, serving_generation=entry.serving_generation,
+                state=entry.state, reason=entry.reason, message=entry.message[:1000], since=entry.since,  # type: ignore[arg-type]
+            )
+            for connection, entry in self._entries.items()
+            if entry.state in ("pending", "failed", "held")
+        ]  # fmt: skip
+
+    async def _apply(self, entry: Entry, frame: Put, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        attempt = 0
+        while True:
+            again = await self._apply_once(entry, frame)
+            self.changed()
+            if not again:
+                return
+            attempt += 1
+            await asyncio.sleep(max(1.0, full_jitter(attempt)))
+
+    async def _apply_once(self, entry: Entry, frame: Put) -> bool:
+        """Try to let *frame* serve. True where it may work later and should be tried again."""
+        if not frame.enabled:
+            await self._settle(self._retire(entry, DISABLE_GRACE_S, DISABLE_STOP_S))
+            entry.become("disabled")
+            return False
+        try:
+            async with self._builds:
+                fresh = await self._build(frame)
+        except BuildFailed as exc:
+            entry.become("held" if entry.live else "failed", exc.reason, exc.message)
+            return exc.reason == "BUILD_TIMEOUT"
+        except Exception as exc:  # one bad connection must not take others with it
+            log.error("build_failed", connection=frame.id, error=type(exc).__name__)
+            entry.become(
+                "held" if entry.live else "failed",
+                "INTERNAL",
+                f"an unexpected {type(exc).__name__}; see the worker's log",
+            )
+            return False
+        try:
+            why_not = await self._why_not_swap(entry.live, fresh)
+        except asyncio.CancelledError:
+            await fresh.close(0)
+            raise
+        if why_not is not None:
+            await fresh.close(0)
+            entry.become("held", "PROBE_FAILED", why_not)
+            return True
+        old = entry.live
+        entry.live, entry.serving_generation = fresh, frame.generation
+        entry.become("applied")
+        if old is not None:
+            self._spawn(old.close(DRAIN_S))
+        return False
+
+    async def _build(self, frame: Put) -> Guard:
+        """A client for *frame*, built without any network. Raises `BuildFailed`."""
+        card = self._registry.find(frame.type)
+        if card is None:
+            raise BuildFailed("UNSUPPORTED_TYPE", f"this worker does not know the type {frame.type}")
+        if card.connector is None:
+            raise BuildFailed(
+                "UNSUPPORTED_TYPE", f"{card.title} connections can be kept, and not used yet, by this version"
+            )
+        values, _ = join(card.config, frame.config, self._secrets(frame))
+        open_references = list(unresolved(values))
+        if open_references:
+            raise BuildFailed("VARIABLE_MISSING", f"unresolved variable in: {', '.join(open_references[:10])}")
+        try:
+            config = read_config(card.config, values)
+        except InvalidConfig as exc:
+            raise BuildFailed("INVALID_CONFIG", exc.message) from exc
+        try:
+            connector_class = card.load_connector()
+            context = Context(f"{frame.project}/{frame.name}", NoMaterials(), self._ca_file)
+            guard = Guard(connector_class(config, context))
+            await guard.open()
+        except MaterialMissing as exc:
+            raise BuildFailed("KEYSTORE_MISSING", exc.message) from exc
+        except DriverMissing as exc:
+            raise BuildFailed("DRIVER_MISSING", f"{exc.message}. {exc.hint}" if exc.hint else exc.message) from exc
+        except ConnectorError as exc:
+            reason = "BUILD_TIMEOUT" if isinstance(exc.__cause__, TimeoutError) else "INVALID_CONFIG"
+            raise BuildFailed(reason, exc.message) from exc
+        return guard
+
+    def _secrets(self, frame: Put) -> dict[str, str]:
+        if frame.sealed is None:
+            return {}
+        try:
+            plain = decrypt(self._key, base64.b64decode(frame.sealed), f"{frame.id}|{frame.generation}".encode())
+            return json.loads(plain)  # type: ignore[no-any-return]  # made by the control plane's `parcels`
+        except (NotAuthentic, ValueError):
+            raise BuildFailed("SECRET_UNREADABLE", "its secrets do not open with this environment's key") from None
+
+    async def _why_not_swap(self, live: Guard | None, fresh: Guard) -> str | None:
+        """None where *fresh* may serve; else why *live*, which works, should go on."""
+        if live is None:
+            return None
+        if live.health == "healthy":
+            report = await fresh.probe(SWAP_PROBE_S)
+            return None if report.ok else _told(report)
+        report, old = await asyncio.gather(fresh.probe(SWAP_PROBE_S), live.probe(SWAP_PROBE_S))
+        # Where neither works, the one that is wanted serves: its errors are those of the config that people see.
+        return _told(report) if not report.ok and old.ok else None
+
+    def _retire(self, entry: Entry, grace_s: float, stop_s: float) -> asyncio.Task[None] | None:
+        live, entry.live, entry.serving_generation = entry.live, None, None
+        return None if live is None else self._spawn(live.close(grace_s, stop_s))
+
+    async def _settle(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            await asyncio.wait([task])
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
+
+    def _forget_name(self, entry: Entry) -> None:
+        key = (entry.wanted.project, name_key(entry.wanted.name))
+        if self._names.get(key) == entry.wanted.id:
+            del self._names[key]
+
+    # use
+
+    def entry(self, project: str, name: str) -> Entry:
+        """The connection *name* of *project*. Raises `ConnectionUnknown`."""
+        connection = self._names.get((project, name_key(name)))
+        if connection is None:
+            raise ConnectionUnknown(
+                f"this worker holds no connection {project}/{name}",
+                hint="Check the spelling, that deployToWorker is true, and that the project may use this worker's environment.",
+            )
+        return self._entries[connection]
+
+    def live(self, project: str, name: str) -> Guard:
+        """The client that serves now. Raises `UseError` saying why there is none, and what to do."""
+        entry = self.entry(project, name)
+        if entry.live is not None:
+            return entry.live
+        if not entry.wanted.enabled:
+            raise ConnectionDisabled(
+                f"the connection {project}/{name} is disabled", hint='Enable it with PUT ("enabled": true).'
+            )
+        raise ConnectionFailed(
+            f"the connection {project}/{name} cannot serve: {entry.message}",
+            reason=entry.reason,
+            hint="Correct the connection with PUT, or wait if it is still being applied.",
+        )
+
+    async def use(self, project: str, name: str, operation: str, request: Any, timeout_s: float) -> Any:
+        """Perform an operation on the client that serves now."""
+        while True:
+            guard = self.live(project, name)
+            try:
+                return await guard.use(operation, request, timeout_s)
+            except Closing:
+                if self.entry(project, name).live is guard:
+                    raise
+
+    async def native(self, project: str, name: str) -> Any:
+        """The driver's live client that serves now."""
+        return await self.live(project, name).native()
+
+    def listing(self) -> list[dict[str, Any]]:
+        """What the worker holds, by project and name."""
+        return [
+            {
+                "project": entry.wanted.project, "name": entry.wanted.name, "type": entry.wanted.type,
+                "state": entry.state, "reason": entry.reason or None, "message": entry.message or None,
+                "generation": entry.wanted.generation, "servingGeneration": entry.serving_generation,
+                "health": entry.live.health if entry.live else ("disabled" if entry.state == "disabled" else "unknown"),
+                "operations": list(entry.live.connector.operations) if entry.live else [],
+            }
+            for entry in sorted(self._entries.values(), key=lambda entry: (entry.wanted.project, name_key(entry.wanted.name)))
+        ]  # fmt: skip
+
+    async def tidy(self) -> None:
+        """Give back sockets and threads of connections that nobody used for a while, and of the longest unused over the cap."""
+        now = time.monotonic()
+        started = sorted(
+            (e.live for e in self._entries.values() if e.live and e.live.started), key=lambda live: live.last_used
+        )
+        surplus = max(0, len(started) - MAX_STARTED)
+        for index, live in enumerate(started):
+            if index < surplus or now - live.last_used > self._idle_s:
+                await live.rest()
+
+    async def close(self) -> None:
+        """Drain and close everything."""
+        for connection in list(self._entries):
+            self.remove(connection)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+
+def _told(report: ProbeReport) -> str:
+    step = report.failure
+    assert step is not None
+    return f"the new settings do not work ({step.name}: {step.message}); the old ones serve on"
+
+
+def describe(error: MooringError) -> dict[str, Any]:
+    """An error as this worker's API answers it."""
+    body: dict[str, Any] = {"error": error.code, "error_description": error.message}
+    if error.hint:
+        body["hint"] = error.hint
+    if isinstance(error, ConnectionFailed):
+        body["reason"] = error.reason
+    if isinstance(error, InvalidConfig):
+        body["errors"] = [{"path": p.path, "code": p.code, "message": p.message} for p in error.problems]
+    return body

@@ -1,0 +1,46 @@
+"""Every type in the registry is what a type must be. Adding a type edits nothing here, unless it needs a waiver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("mooring.plugin.conformance")
+
+from mooring.plugin.conformance import Conformance, destination_looking, is_kept_secret, secret_looking  # noqa: E402
+from mooring.plugin.registry import Registry  # noqa: E402
+
+CARDS = list(Registry())
+
+WAIVERS: dict[str, str] = {
+    "rabbitMq/channelRoutingKey": "says which queue a message is for; it stands in every message",
+    "linux-script/hostKeyFingerprint": "a digest of a public key, made to be shown",
+}
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+class TestEveryType(Conformance):
+    """The twelve facts, for each type."""
+
+    WAIVERS = WAIVERS
+    SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+def test_every_waiver_is_needed() -> None:
+    """A waiver that waives nothing is removed."""
+    needed = set()
+    for card in CARDS:
+        needed |= {
+            f"{card.name}/{field.path}" for field in secret_looking(card.config) if not is_kept_secret(card, field)
+        }
+        needed |= {f"{card.name}/{field.path}" for field in destination_looking(card.config)}
+
+    assert sorted(set(WAIVERS) - needed) == []
+
+
+def test_every_snapshot_has_its_type() -> None:
+    """A stored schema whose type is gone is removed."""
+    stored = {path.stem for path in TestEveryType.SNAPSHOTS.glob("*.json")}
+
+    assert sorted(stored - {card.name for card in CARDS}) == []

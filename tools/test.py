@@ -1,0 +1,29 @@
+"""
+Runs the tests: the real servers first, where they can be had, then pytest.
+
+As root on Debian the servers are installed and started; elsewhere those that run are used. Under CI a server that
+could not be started is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        code = subprocess.run([sys.executable, "-m", "tools.services", "start"], check=False).returncode
+        if code and os.environ.get("CI"):
+            return code
+    chosen = arguments or ["-n", "2"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *chosen], check=False, cwd=Path(__file__).parent.parent
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
