@@ -372,4 +372,3 @@ def run(main: Any) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     return 0
-

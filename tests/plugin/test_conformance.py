@@ -13,9 +13,21 @@ from mooring.plugin.registry import Registry  # noqa: E402
 
 CARDS = list(Registry())
 
+_TLS_VERSION = "the version of TLS, not whether there is TLS"
+_HOST_KEY = "a digest of a public key, made to be shown"
+_ID = "the id of a stored keystore, which has its own password"
+
 WAIVERS: dict[str, str] = {
+    "elasticsearch/maxConnectionPerHost": "a limit",
+    "email/additionalProperties.key": "the name of a property; its value is looked at by that name",
+    "ftp/hostKeyFingerprint": _HOST_KEY,
+    "ftp/sslProtocol": _TLS_VERSION,
+    "graylog/tlsTrustCertChainFileName": "a label for people; the certificates themselves stand in another field",
+    "kafka/keyStoreId": _ID,
+    "linux-script/hostKeyFingerprint": _HOST_KEY,
     "rabbitMq/channelRoutingKey": "says which queue a message is for; it stands in every message",
-    "linux-script/hostKeyFingerprint": "a digest of a public key, made to be shown",
+    "rabbitMq/connectionFactorySslProtocol": _TLS_VERSION,
+    "rabbitMq/connectionFactoryVirtualHost": "a name inside the broker, which gets the password whatever it is",
 }
 
 

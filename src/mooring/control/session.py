@@ -32,6 +32,7 @@ class ControlSession:
         self.session = session
         self.epoch = ""
         self.sent_revision = 0
+        self.in_snapshot = False
         self._nonce = 0
         self._awaiting: int | None = None
 
@@ -50,6 +51,7 @@ class ControlSession:
         )
         plan = Plan("delta", hello.revision) if usable else Plan("snapshot", 0)
         self.sent_revision = plan.after
+        self.in_snapshot = plan.mode == "snapshot"
         return plan
 
     def is_behind(self, head: int) -> bool:
@@ -62,9 +64,11 @@ class ControlSession:
         self._awaiting = self._nonce
         self.sent_revision = rows[-1].revision if rows else environment.head_revision
         complete = self.sent_revision == environment.head_revision
+        self.in_snapshot = self.in_snapshot and not complete
         return Commit(
             nonce=self._nonce,
             revision=self.sent_revision,
+            complete=complete,
             digest=environment.digest.hex() if complete else None,
             receipt=receipt,
         )

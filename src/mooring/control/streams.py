@@ -11,7 +11,7 @@ import base64
 import binascii
 import contextlib
 import hmac
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -180,7 +180,7 @@ class Streams:
         with self._waker(environment.id) as waker:
             try:
                 await _both(
-                    self._send_worker(socket, worker, state, plan.mode, waker),
+                    self._send_worker(socket, worker, state, waker),
                     self._hear_worker(socket, worker, state, waker),
                 )
             finally:
@@ -197,9 +197,7 @@ class Streams:
         await self._store.commit(StartEpoch(environment.id, new_id("epo")))
         return await self._environment(environment.id)
 
-    async def _send_worker(
-        self, socket: Socket, worker: Worker, state: ControlSession, mode: str, waker: asyncio.Event
-    ) -> None:
+    async def _send_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
         first = True
         while True:
             waker.clear()
@@ -210,7 +208,7 @@ class Streams:
                     return
                 if rows or first:
                     for row in rows:
-                        await self._send_row(socket, worker.environment, row, mode)
+                        await self._send_row(socket, worker.environment, row, state)
                     last = rows[-1].revision if rows else environment.head_revision
                     receipt = self._ring.receipt(worker.id, environment.epoch, last)
                     await _send(socket, state.commit(environment, rows, receipt).text())
@@ -221,12 +219,13 @@ class Streams:
                 continue
             await _send(socket, Ping().text())
 
-    async def _send_row(self, socket: Socket, environment: str, row: DesiredRow, mode: str) -> None:
+    async def _send_row(self, socket: Socket, environment: str, row: DesiredRow, state: ControlSession) -> None:
         if row.present:
             text = await self._parcels.frame(environment, row)
             if text is not None:
                 await _send(socket, text)
-        elif mode == "delta":
+        elif not state.in_snapshot:
+            # Within a snapshot what is absent is simply not named.
             await _send(socket, removal(row).text())
 
     async def _hear_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
@@ -323,7 +322,7 @@ class Streams:
         return environment
 
     @contextlib.contextmanager
-    def _waker(self, environment: str) -> AsyncIterator[asyncio.Event]:  # type: ignore[misc]  # contextmanager
+    def _waker(self, environment: str) -> Iterator[asyncio.Event]:
         waker = asyncio.Event()
         self._wakers.setdefault(environment, set()).add(waker)
         try:

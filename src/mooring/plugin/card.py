@@ -73,7 +73,10 @@ class ConnectionType:
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the typed fields, in wire names."""
-        return self.config.model_json_schema(by_alias=True, mode="validation")
+        schema = self.config.model_json_schema(by_alias=True, mode="validation")
+        for name in secret_fields(self.config):
+            schema["properties"][name] |= {"x-secret": True, "writeOnly": True}
+        return schema
 
     def summary(self) -> dict[str, Any]:
         """What there is to know without the schema, for the API."""

@@ -8,6 +8,7 @@ The model of a connection type's config, and the walk from a body to it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import cache
@@ -23,6 +24,13 @@ from mooring.plugin.problems import problems_of
 from mooring.plugin.secrets import SecretSite, WholeField
 
 
+def words(key: str) -> str:
+    """A camelCase key as people write it: `elasticPassword` is "Elastic password"."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
+    parts = [part if part.isupper() else part.lower() for part in spaced.split(" ")]
+    return " ".join([parts[0][:1].upper() + parts[0][1:], *parts[1:]])
+
+
 class Part(BaseModel):
     """An object inside a config, such as one header of a list; and what it shares with configs."""
 
@@ -35,6 +43,7 @@ class Part(BaseModel):
         hide_input_in_errors=True,
         frozen=True,
         allow_inf_nan=False,
+        field_title_generator=lambda name, info: words(info.alias or name),
     )
 
     @model_validator(mode="before")

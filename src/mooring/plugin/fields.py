@@ -16,7 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _REFERENCE = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
-_REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{[^{}]*\}", "description": "A variable reference."}
+REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{[^{}]*\}", "description": "A variable reference."}
 
 
 def has_reference(value: object) -> bool:
@@ -49,7 +49,7 @@ class _OrReference:
         inner = dict(handler(schema))
         if "$ref" in inner:
             inner = dict(handler.resolve_ref_schema(inner))
-        return {"anyOf": [inner, dict(_REFERENCE_SCHEMA)]}
+        return {"anyOf": [inner, dict(REFERENCE_SCHEMA)]}
 
 
 OrReference: Final = _OrReference()

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import secret_fields
-from mooring.plugin.fields import _REFERENCE_SCHEMA
+from mooring.plugin.fields import REFERENCE_SCHEMA
 from mooring.plugin.registry import Registry
 
 BEGIN, END = "<!-- fields -->", "<!-- /fields -->"
@@ -142,7 +142,7 @@ class _Table:
         """The shapes that a value may have; neither null nor a variable reference is told apart."""
         described = self._resolved(described)
         if "anyOf" not in described:
-            return [] if described.get("type") == "null" or described == _REFERENCE_SCHEMA else [described]
+            return [] if described.get("type") == "null" or described == REFERENCE_SCHEMA else [described]
         shapes = [shape for part in described["anyOf"] for shape in self._shapes(part)]
         if any(shape.get("type") == "boolean" for shape in shapes):
             shapes = [shape for shape in shapes if tuple(shape.get("enum", ())) != _TRUE_OR_FALSE]

@@ -166,7 +166,7 @@ class TextParts:
         return found
 
     def lift(self, config: dict[str, Any], secrets: dict[str, str]) -> None:
-        text = config.get(self.field)
+        text: Any = config.get(self.field)
         for key, span in reversed(self._found(text)):
             if span.end > span.start:
                 secrets[key] = text[span.start : span.end]
@@ -175,7 +175,7 @@ class TextParts:
             config[self.field] = text
 
     def fill(self, config: dict[str, Any], secrets: Mapping[str, str], used: set[str]) -> None:
-        text = config.get(self.field)
+        text: Any = config.get(self.field)
         for key, span in reversed(self._found(text)):
             if text[span.start : span.end] == PLACEHOLDER and key in secrets:
                 text = text[: span.start] + secrets[key] + text[span.end :]
@@ -184,7 +184,7 @@ class TextParts:
             config[self.field] = text
 
     def unfilled(self, config: dict[str, Any]) -> Iterator[str]:
-        text = config.get(self.field)
+        text: Any = config.get(self.field)
         for key, span in self._found(text):
             if text[span.start : span.end] == PLACEHOLDER:
                 yield key

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
@@ -49,6 +49,14 @@ class SqliteStore:
         if self._read_db is None:
             raise Unavailable("the store is closed")
         return self._read_db
+
+    def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
+        """The only row, its only column where it has one, or None."""
+        return self._read.execute(sql, values).get
+
+    def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Every row."""
+        return self._read.execute(sql, values).fetchall()
 
     async def open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,71 +114,72 @@ class SqliteStore:
         return [result if isinstance(result, Exception) else (result, heads) for result in results]
 
     async def meta(self, key: str) -> str | None:
-        return self._read.execute("SELECT value FROM meta WHERE key = ?", (key,)).get
+        return cast("str | None", self._one("SELECT value FROM meta WHERE key = ?", (key,)))
 
     async def data_keys(self) -> list[tuple[str, bytes]]:
-        return list(self._read.execute("SELECT id, wrapped FROM data_keys ORDER BY created_at, id"))
+        return self._all("SELECT id, wrapped FROM data_keys ORDER BY created_at, id")
 
     async def environment_key(self, environment: str) -> tuple[str, bytes, str] | None:
-        return self._read.execute(
+        found: tuple[str, bytes, str] | None = self._one(
             "SELECT id, sealed, key_id FROM environment_keys WHERE environment = ?", (environment,)
-        ).get
+        )
+        return found
 
     async def token(self, token_id: str) -> Token | None:
-        row = self._read.execute(f"SELECT {_TOKEN} FROM tokens WHERE id = ?", (token_id,)).get
+        row = self._one(f"SELECT {_TOKEN} FROM tokens WHERE id = ?", (token_id,))
         return _token(row) if row else None
 
     async def tokens(self) -> list[Token]:
-        return [_token(row) for row in self._read.execute(f"SELECT {_TOKEN} FROM tokens ORDER BY created_at, id")]
+        return [_token(row) for row in self._all(f"SELECT {_TOKEN} FROM tokens ORDER BY created_at, id")]
 
     async def project(self, name: str) -> Project | None:
-        row = self._read.execute("SELECT id, name, description, created_at FROM projects WHERE name = ?", (name,)).get
+        row = self._one("SELECT id, name, description, created_at FROM projects WHERE name = ?", (name,))
         return Project(*row) if row else None
 
     async def projects(self) -> list[Project]:
         return [
-            Project(*row)
-            for row in self._read.execute("SELECT id, name, description, created_at FROM projects ORDER BY name")
+            Project(*row) for row in self._all("SELECT id, name, description, created_at FROM projects ORDER BY name")
         ]
 
     async def environments(self) -> list[Environment]:
-        rows = self._read.execute(f"SELECT {_ENVIRONMENT} FROM environments ORDER BY name_key").fetchall()
+        rows = self._all(f"SELECT {_ENVIRONMENT} FROM environments ORDER BY name_key")
         bound: dict[str, list[str]] = {}
-        for environment, project in self._read.execute("SELECT environment, project FROM environment_projects"):
+        for environment, project in self._all("SELECT environment, project FROM environment_projects"):
             bound.setdefault(environment, []).append(project)
-        return [Environment(*row, projects=tuple(bound.get(row[0], ()))) for row in rows]
+        return [Environment(*row, tuple(bound.get(row[0], ()))) for row in rows]
 
     async def environment(self, environment_id: str) -> Environment | None:
-        row = self._read.execute(f"SELECT {_ENVIRONMENT} FROM environments WHERE id = ?", (environment_id,)).get
+        row = self._one(f"SELECT {_ENVIRONMENT} FROM environments WHERE id = ?", (environment_id,))
         if row is None:
             return None
-        bound = self._read.execute("SELECT project FROM environment_projects WHERE environment = ?", (environment_id,))
-        return Environment(*row, projects=tuple(project for (project,) in bound))
+        bound = self._all("SELECT project FROM environment_projects WHERE environment = ?", (environment_id,))
+        return Environment(*row, tuple(project for (project,) in bound))
 
     async def workers(self) -> list[Worker]:
-        return [Worker(*row) for row in self._read.execute(f"SELECT {_WORKER} FROM workers ORDER BY name, id")]
+        return [Worker(*row) for row in self._all(f"SELECT {_WORKER} FROM workers ORDER BY name, id")]
 
     async def worker(self, worker_id: str) -> Worker | None:
-        row = self._read.execute(f"SELECT {_WORKER} FROM workers WHERE id = ?", (worker_id,)).get
+        row = self._one(f"SELECT {_WORKER} FROM workers WHERE id = ?", (worker_id,))
         return Worker(*row) if row else None
 
     async def connection(self, project_id: str, name_key: str) -> Connection | None:
-        row = self._read.execute(
+        row = self._one(
             f"SELECT {_CONNECTION} FROM connections WHERE project = ? AND name_key = ?", (project_id, name_key)
-        ).get
+        )
         return _connection(row) if row else None
 
     async def connection_by_id(self, connection_id: str) -> Connection | None:
-        row = self._read.execute(f"SELECT {_CONNECTION} FROM connections WHERE id = ?", (connection_id,)).get
+        row = self._one(f"SELECT {_CONNECTION} FROM connections WHERE id = ?", (connection_id,))
         return _connection(row) if row else None
 
     async def document(self, project_id: str, name_key: str) -> tuple[str, int] | None:
-        return self._read.execute(
+        found: tuple[str, int] | None = self._one(
             "SELECT document, generation FROM connections WHERE project = ? AND name_key = ?", (project_id, name_key)
-        ).get
+        )
+        return found
 
     async def secrets(self, connection_id: str) -> list[SealedSecret]:
-        rows = self._read.execute(
+        rows = self._all(
             "SELECT key, sealed, key_id, fingerprint, updated_at FROM secrets WHERE connection = ?", (connection_id,)
         )
         return [SealedSecret(*row) for row in rows]
@@ -182,12 +191,12 @@ class SqliteStore:
         left = limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
-            rows = self._read.execute(
+            rows = self._all(
                 "SELECT name_key, document FROM connections WHERE project = ? AND name_key > ?"
                 + (" AND type = ?" if type_name else "")
                 + " ORDER BY name_key LIMIT ?",
                 (project_id, last, type_name, size) if type_name else (project_id, last, size),
-            ).fetchall()
+            )
             for row in rows:
                 yield row
             if len(rows) < size:
@@ -200,7 +209,7 @@ class SqliteStore:
         self, project_id: str, type_name: str | None, order: str, descending: bool, offset: int, limit: int
     ) -> list[str]:
         direction = "DESC" if descending else "ASC"
-        rows = self._read.execute(
+        rows = self._all(
             "SELECT document FROM connections WHERE project = ?"
             + (" AND type = ?" if type_name else "")
             + f" ORDER BY {_ORDERS[order]} {direction}, name_key LIMIT ? OFFSET ?",
@@ -210,32 +219,32 @@ class SqliteStore:
 
     async def delta(self, environment: str, after: int, limit: int) -> tuple[Environment, list[DesiredRow]]:
         with self._read:  # one snapshot for both
-            found = self._read.execute(f"SELECT {_ENVIRONMENT} FROM environments WHERE id = ?", (environment,)).get
+            found = self._one(f"SELECT {_ENVIRONMENT} FROM environments WHERE id = ?", (environment,))
             if found is None:
                 raise Conflict("the environment is gone")
-            rows = self._read.execute(
+            rows = self._all(
                 "SELECT connection, revision, generation, present, hash FROM desired"
                 " WHERE environment = ? AND revision > ? ORDER BY revision LIMIT ?",
                 (environment, after, limit),
-            ).fetchall()
+            )
         return Environment(*found), [DesiredRow(c, r, g, bool(p), h) for c, r, g, p, h in rows]
 
     async def deployments(self, connection_id: str, limit: int) -> list[Deployment]:
-        rows = self._read.execute(
+        rows = self._all(
             f"SELECT {_DEPLOYMENT} FROM deployments WHERE connection = ? ORDER BY id DESC LIMIT ?",
             (connection_id, limit),
         )
         return [Deployment(*row) for row in rows]
 
     async def deployment(self, deployment_id: str) -> Deployment | None:
-        row = self._read.execute(f"SELECT {_DEPLOYMENT} FROM deployments WHERE id = ?", (deployment_id,)).get
+        row = self._one(f"SELECT {_DEPLOYMENT} FROM deployments WHERE id = ?", (deployment_id,))
         return Deployment(*row) if row else None
 
     async def idempotency(self, token: str, key: str) -> IdempotencyRecord | None:
-        row = self._read.execute(
+        row = self._one(
             "SELECT request_hash, deployments, connection, generation, body FROM idempotency WHERE token = ? AND key = ?",
             (token, key),
-        ).get
+        )
         return IdempotencyRecord(row[0], tuple(json.loads(row[1])), *row[2:]) if row else None
 
     async def audit(self, limit: int) -> list[dict[str, Any]]:
@@ -253,7 +262,7 @@ class SqliteStore:
             "project",
             "changed",
         )
-        rows = self._read.execute(f"SELECT {', '.join(names)} FROM audit ORDER BY seq DESC LIMIT ?", (limit,))
+        rows = self._all(f"SELECT {', '.join(names)} FROM audit ORDER BY seq DESC LIMIT ?", (limit,))
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -323,9 +332,13 @@ def _unavailable(exc: apsw.Error) -> Unavailable:
     return Unavailable(f"the database cannot be used ({type(exc).__name__})", hint="Look at the log and the disk.")
 
 
-def _connection(row: Sequence[Any]) -> Connection:
-    return Connection(*row[:5], bool(row[5]), bool(row[6]), *row[7:])
+def _connection(row: Any) -> Connection:
+    values = list(row)
+    values[5:7] = bool(row[5]), bool(row[6])
+    return Connection(*values)
 
 
-def _token(row: Sequence[Any]) -> Token:
-    return Token(*row[:4], frozenset(row[4].split()), *row[5:])
+def _token(row: Any) -> Token:
+    values = list(row)
+    values[4] = frozenset(row[4].split())
+    return Token(*values)

@@ -302,14 +302,14 @@ class Transaction:
         wanted = "" if not e.projects else f" AND project IN ({','.join('?' * len(e.projects))})"
         should = {}
         if e.status != "UNPUBLISHED":
-            rows = self.db.execute(f"SELECT id, generation, hash FROM connections WHERE deploy{wanted}", e.projects)
+            rows: Any = self.db.execute(
+                f"SELECT id, generation, hash FROM connections WHERE deploy{wanted}", e.projects
+            )
             should = {connection: (generation, content) for connection, generation, content in rows}
-        has = {
-            connection: generation
-            for connection, generation in self.db.execute(
-                "SELECT connection, generation FROM desired WHERE environment = ? AND present", (e.id,)
-            ).fetchall()
-        }
+        held: Any = self.db.execute(
+            "SELECT connection, generation FROM desired WHERE environment = ? AND present", (e.id,)
+        ).fetchall()
+        has = dict(held)
         for connection, (generation, content) in should.items():
             if connection not in has:
                 self._desire_in(e.id, connection, generation, True, content, at, False)

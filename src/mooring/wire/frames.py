@@ -11,7 +11,7 @@ Field by field they are the classes below.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
@@ -99,12 +99,17 @@ class Delete(Frame):
 
 
 class Commit(Frame):
-    """Apply everything staged since the last one. `digest` is that of all present connections, hex."""
+    """
+    Apply everything staged since the last one.
+
+    `complete`: nothing newer is waiting; this ends a snapshot. `digest` is then that of all present connections, hex.
+    """
 
     t: Literal["commit"] = "commit"
     nonce: int
     revision: int
-    digest: str | None
+    complete: bool
+    digest: str | None = None
     receipt: str
 
 
@@ -168,12 +173,12 @@ _FROM_CONTROL: TypeAdapter[Welcome | Put | Delete | Commit | Ping | Pong | Reset
 
 def from_worker(text: str) -> Hello | Report | Ping | Pong:
     """The frame that a worker sent. Raises `NotAFrame`."""
-    return _read(_FROM_WORKER, text)
+    return cast("Hello | Report | Ping | Pong", _read(_FROM_WORKER, text))
 
 
 def from_control(text: str) -> Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye:
     """The frame that the control plane sent. Raises `NotAFrame`."""
-    return _read(_FROM_CONTROL, text)
+    return cast("Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye", _read(_FROM_CONTROL, text))
 
 
 def _read(adapter: TypeAdapter[Any], text: str) -> Any:

@@ -43,14 +43,14 @@ class WorkerState:
         self.nonce = 0
         self.holdings: dict[str, Holding] = {}
         self._staged: list[Put | Delete] = []
-        self._snapshot_head: int | None = None
+        self._in_snapshot = False
         self._seen: set[str] = set()
 
     def welcome(self, frame: Welcome) -> None:
-        """A stream began. A snapshot ends when the head of its beginning is reached; what it did not name is gone."""
+        """A stream began. A snapshot ends with the first complete commit; what it did not name is gone."""
         self._staged.clear()
         self._seen.clear()
-        self._snapshot_head = frame.head if frame.mode == "snapshot" else None
+        self._in_snapshot = frame.mode == "snapshot"
         if frame.mode == "snapshot":
             if self.epoch != frame.epoch:
                 # Generations of another lineage say nothing about this one: everything is taken anew.
@@ -76,15 +76,15 @@ class WorkerState:
                 self._let_go(staged.id, changes)
         self._staged.clear()
         self.revision, self.receipt, self.nonce = frame.revision, frame.receipt, frame.nonce
-        if self._snapshot_head is not None and frame.revision >= self._snapshot_head:
+        if self._in_snapshot and frame.complete:
             for unseen in set(self.holdings) - self._seen:
                 self._let_go(unseen, changes)
-            self._snapshot_head = None
+            self._in_snapshot = False
             self._seen.clear()
         return changes
 
     def _put(self, frame: Put, changes: Changes) -> None:
-        if self._snapshot_head is not None:
+        if self._in_snapshot:
             self._seen.add(frame.id)
         content = bytes.fromhex(frame.hash)
         before = self.holdings.get(frame.id)

@@ -181,14 +181,16 @@ class DatabaseConnector(Connector[DatabaseConfig]):
             user, password = config.username, config.password.get_secret_value() if config.password else None
         tls = tls_of(config, target, self.context)
         if target.dialect == "MYSQL":
-            return _driver("mysql", "MySqlDriver")(target, user, password, tls, name=self.context.name)
+            made: Driver[Any] = _driver("mysql", "MySqlDriver")(target, user, password, tls, name=self.context.name)
+            return made
         if not user:
             raise Misconfigured(
                 "there is no user name to connect with", hint="Switch useCredentials on, or put user=... into jdbcUrl."
             )
-        return _driver("postgres", "PostgresDriver")(
+        made = _driver("postgres", "PostgresDriver")(
             target, user, password, tls, name=self.context.name, max_statements=config.max_statements
         )
+        return made
 
 
 def _driver(module: str, name: str) -> Any:

@@ -252,7 +252,7 @@ def render(url: JdbcUrl) -> str:
         path = "/" + (quote(url.database, safe="/") if form.decodes else url.database)
     elif form.opens != ";" and (parameters or url.user):
         path = "/"
-    names = {kind: name for name, kind in reversed(PARAMETERS[url.dialect].items()) if kind in (USER, PASSWORD)}
+    names = {kind: name for name, kind in reversed(list(PARAMETERS[url.dialect].items())) if kind in (USER, PASSWORD)}
     if not login:
         parameters |= {
             names[kind]: value for kind, value in ((USER, url.user), (PASSWORD, url.password)) if value is not None
@@ -536,6 +536,7 @@ class _Descriptor:
         """Read groups and leaves from *position* on; where the last of them ends."""
         if depth > _DEEPEST:
             raise _malformed("its (DESCRIPTION=...) is nested too deeply")
+        position = self._blanks(position, end)
         while position < end and self.masked[position] == "(":
             if leaf := self._LEAF.match(self.masked, position, end):
                 self._leaf(leaf[1].upper(), _Piece(self.pieces.text[slice(*leaf.span(2))], *leaf.span(2)))
@@ -549,6 +550,12 @@ class _Descriptor:
                 position += 1
             else:
                 raise _malformed("its (DESCRIPTION=...) has an entry that is not supported")
+            position = self._blanks(position, end)
+        return position
+
+    def _blanks(self, position: int, end: int) -> int:
+        while position < end and self.masked[position] == " ":
+            position += 1
         return position
 
     def _leaf(self, key: str, piece: _Piece) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import json
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiomysql
 from pymysql.constants import CLIENT, FIELD_TYPE
@@ -25,6 +25,7 @@ from mooring.types.database.statement import for_mysql
 from mooring.types.database.tls import Tls
 from mooring.types.database.values import plain, weight
 
+T = TypeVar("T")
 CONNECT_S: Final = 10.0
 DRAIN_ROWS: Final = 2000
 """Rows beyond the wanted ones that are read and dropped, before dropping the connection is cheaper."""
@@ -123,7 +124,7 @@ class MySqlDriver:
         return session
 
     async def close(self, session: Session) -> None:
-        if session.is_busy and self._endpoints:
+        if session.is_busy:
             await self._kill(session)
         session.is_busy = False
         with suppress(MySQLError, OSError):
@@ -162,7 +163,7 @@ class MySqlDriver:
     async def execute(self, session: Session, sql: str, parameters: Parameters) -> Done:
         return await self._run(session, sql, parameters, self._done)
 
-    async def _run(self, session: Session, sql: str, parameters: Parameters, finish: Callable[[Any], Any]) -> Any:
+    async def _run(self, session: Session, sql: str, parameters: Parameters, finish: Callable[[Any], Awaitable[T]]) -> T:
         sql, values = for_mysql(sql, parameters)
         arguments = None if values is None else [_argument(index, value) for index, value in enumerate(values, 1)]
         if not session.is_alive():

@@ -9,11 +9,12 @@ import re
 import ssl
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
@@ -26,6 +27,7 @@ from mooring.types.database.statement import for_postgres
 from mooring.types.database.tls import Tls
 from mooring.types.database.values import plain, weight
 
+T = TypeVar("T")
 CONNECT_S: Final = 10.0
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
 _LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, OSError)
@@ -41,6 +43,8 @@ class Session:
 
     connection: asyncpg.Connection
     statements: OrderedDict[str, PreparedStatement] = field(default_factory=OrderedDict)
+    is_spent: bool = False
+    """A statement was left unfinished: the session ends, and takes the statement with it."""
 
 
 class PostgresDriver:
@@ -100,7 +104,7 @@ class PostgresDriver:
         session.connection.terminate()
 
     def is_alive(self, session: Session) -> bool:
-        return not session.connection.is_closed()
+        return not session.is_spent and not session.connection.is_closed()
 
     async def ping(self, session: Session) -> None:
         await session.connection.execute("")
@@ -122,7 +126,7 @@ class PostgresDriver:
         sql, values = for_postgres(sql, parameters)
         return await self._run(session, lambda: self._execute(session, sql, values))
 
-    async def _run(self, session: Session, attempt: Callable[[], Any]) -> Any:
+    async def _run(self, session: Session, attempt: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._statement_s):
                 try:
@@ -132,7 +136,7 @@ class PostgresDriver:
                     session.statements.clear()
                     return await attempt()
         except TimeoutError as exc:
-            self.abort(session)
+            session.is_spent = True
             raise Unreachable(
                 f"{self.address} did not answer within the socketTimeout of jdbcUrl",
                 hint="Whether the statement took effect is not known. Make it lighter, or allow more time.",
@@ -240,7 +244,8 @@ class _Transaction:
         if error is None:
             await self._transaction.commit()
         elif not self._connection.is_closed() and not isinstance(error, asyncio.CancelledError):
-            await self._transaction.rollback()
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await self._transaction.rollback()
 
 
 def _seconds(parameters: Any, name: str) -> float | None:
@@ -364,7 +369,7 @@ _STATES: Final[tuple[tuple[str, type[ConnectorError], str, str], ...]] = (
     ("58", Unreachable, "{address}: {said}", _UNKNOWN_OUTCOME),
     ("", Misconfigured, "{address} refused the statement: {said} ({state})", "Correct the statement or its parameters."),
 )  # fmt: skip
-"""What an SQLSTATE means, by the longest beginning that is listed first."""
+"""What an SQLSTATE means: the first entry whose beginning it has."""
 
 
 def _server_error(error: asyncpg.PostgresError, address: str) -> ConnectorError:

@@ -271,6 +271,13 @@ class ElasticsearchConfig(ConnectionConfig):
                 "administrate", "elasticsearchType is READ, so nothing is created on the cluster", "read_mode_no_admin"
             )
 
+        if self.disable_hostname_verification and self.speaks_tls():
+            yield invalid(
+                "disableHostnameVerification",
+                "the nodes' certificates are not compared with their host names",
+                "hostname_not_verified",
+            )
+
     def references(self) -> dict[str, str]:
         return super().references() if self.speaks_tls() else {}
 

@@ -93,6 +93,7 @@ class FtpConfig(ConnectionConfig):
         description="TLS version, for FTPS; left out, the newest that both sides know.",
         example="TLSv1.2",
         group="Security",
+        destination=True,
     )
     verify_hostname: Flag = field(
         True, description="Compare the certificate with `host`, for FTPS.", group="Security", destination=True
@@ -144,6 +145,10 @@ class FtpConfig(ConnectionConfig):
         if self.protocol == "SFTP" and not self.host_key_fingerprint:
             yield invalid(
                 "hostKeyFingerprint", "it is not set, so the server's key is trusted at first use", "host_key_unknown"
+            )
+        if self.protocol == "FTPS" and not self.verify_hostname:
+            yield invalid(
+                "verifyHostname", "the server's certificate is not compared with its host name", "hostname_not_verified"
             )
 
     def references(self) -> dict[str, str]:

@@ -163,6 +163,11 @@ class GraylogConfig(ConnectionConfig):
                 "certificate_not_checked",
             )
 
+        elif self.tls_enabled and not self.verify_hostname:
+            yield invalid(
+                "verifyHostname", "the server's certificate is not compared with its host name", "hostname_not_verified"
+            )
+
     def references(self) -> dict[str, str]:
         if not self.tls_enabled or self.transport_type == "UDP":
             return {}

@@ -265,7 +265,6 @@ class KafkaConnector(Connector[KafkaConfig]):
 
     async def _delivered(self, value: bytes | None, key: bytes | None, request: PublishRequest) -> Message:
         pump, topic, loop = self._started(), self.config.topic_name, asyncio.get_running_loop()
-        producer = self.native()
         delivery: asyncio.Future[Message] = loop.create_future()
 
         def report(error: KafkaError | None, message: Message) -> None:
@@ -275,7 +274,7 @@ class KafkaConnector(Connector[KafkaConfig]):
         until = loop.time() + self._built().max_block_s
         while True:
             try:
-                producer.produce(
+                self.native().produce(
                     topic, value, key, headers=list(request.headers.items()), on_delivery=report, **options
                 )
                 break
@@ -286,7 +285,7 @@ class KafkaConnector(Connector[KafkaConfig]):
                         hint="Wait, then retry; send more slowly, or raise buffer.memory.",
                     ) from None
                 await asyncio.sleep(FULL_S)
-        if len(producer) <= 1:
+        if len(self.native()) <= 1:
             pump.wake()
         try:
             message = await delivery

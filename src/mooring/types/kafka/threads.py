@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import queue
 import threading
-import traceback
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -72,7 +71,7 @@ class Pump(Generic[P]):
             try:
                 result = job(client)
             except Exception as exc:
-                post(self._loop, future, error=without_locals(exc))
+                post(self._loop, future, error=without_frames(exc))
             else:
                 post(self._loop, future, result)
 
@@ -98,7 +97,7 @@ class Pump(Generic[P]):
         try:
             self.client = self._make()
         except BaseException as exc:  # it belongs to whoever waits in `start`
-            post(self._loop, self._ready, error=exc)
+            post(self._loop, self._ready, error=without_frames(exc))
             post(self._loop, self._ended)
             return
         post(self._loop, self._ready)
@@ -154,7 +153,7 @@ class Visits:
             try:
                 result = work(halt)
             except BaseException as exc:  # it belongs to the caller
-                post(loop, future, error=without_locals(exc))
+                post(loop, future, error=without_frames(exc))
             else:
                 post(loop, future, result)
             post(loop, ended)
@@ -176,16 +175,16 @@ class Visits:
             await asyncio.wait(waiting)
 
 
-def without_locals(error: BaseException) -> BaseException:
+def without_frames(error: BaseException) -> BaseException:
     """
-    *error*, whose frames hold on to nothing any more.
+    *error*, which holds on to nothing that its thread knew.
 
     A client lives, with all its threads and sockets, as long as something refers to it; an error that somebody
     keeps must not.
     """
     seen: BaseException | None = error
     while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
+        seen.__traceback__ = None
         seen = seen.__cause__ or seen.__context__
     return error
 

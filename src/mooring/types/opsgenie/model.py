@@ -142,8 +142,18 @@ class OpsGenieConfig(ConnectionConfig):
             if recipient.type in ("escalation", "schedule"):
                 yield invalid(["visibleTo", index, "type"], "only a team or a user can see an alert")
 
+    def warnings(self) -> Iterator[Problem]:
+        if self.speaks_tls() and not self.verify_hostname:
+            yield invalid(
+                "verifyHostname", "the server's certificate is not compared with its host name", "hostname_not_verified"
+            )
+
     def references(self) -> dict[str, str]:
-        return {} if self.api_url.startswith("http://") else super().references()
+        return super().references() if self.speaks_tls() else {}
+
+    def speaks_tls(self) -> bool:
+        """Whether requests are, or may be, encrypted."""
+        return not self.api_url.startswith("http://")
 
 
 def _recipient_rules(place: list[str | int], recipient: OpsGenieRecipient) -> Iterator[Problem]:

@@ -165,6 +165,14 @@ def test_reading_and_administrating_warns() -> None:
     assert not warned(administrate=True)
 
 
+def test_an_uncompared_name_warns() -> None:
+    """TLS without a check of the host name is accepted with a warning."""
+    https = [{"scheme": "https", "host": "es.example.com"}]
+
+    assert warned(elasticHostList=https, disableHostnameVerification=True) == {"hostname_not_verified"}
+    assert not warned(disableHostnameVerification=True)
+
+
 def test_secrets_are_lifted_and_come_back() -> None:
     """All seven secrets leave the public half, and return to their places."""
     secrets = {

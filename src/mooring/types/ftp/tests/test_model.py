@@ -141,6 +141,15 @@ def test_an_unknown_host_key_warns() -> None:
     assert not warned()
 
 
+def test_an_uncompared_name_warns() -> None:
+    """FTPS without a check of the host name is accepted with a warning."""
+    ftps = {"protocol": "FTPS", "useExplicit": True}
+
+    assert warned(**ftps, verifyHostname=False) == {"hostname_not_verified"}
+    assert not warned(**ftps)
+    assert not warned(verifyHostname=False)
+
+
 def test_secrets_are_lifted_and_come_back() -> None:
     """The password leaves the public half, and returns to its place."""
     whole = config().wire()
@@ -160,6 +169,7 @@ def test_secrets_are_lifted_and_come_back() -> None:
         {"username": "other"},
         {"protocol": "SFTP", "port": 21},
         {"useExplicit": True},
+        {"sslProtocol": "TLSv1"},
         {"verifyHostname": False},
         {"trustStoreName": "other"},
         {"hostKeyFingerprint": "SHA256:" + "A" * 43},

@@ -127,6 +127,11 @@ def test_tls_without_a_check_warns() -> None:
     assert warned(tlsEnabled=True) == {"certificate_not_checked"}
 
 
+def test_an_uncompared_name_warns() -> None:
+    """TLS without a check of the host name is accepted with a warning."""
+    assert warned(**CHAIN, tlsEnabled=True, verifyHostname=False) == {"hostname_not_verified"}
+
+
 def test_compression_over_tcp_is_accepted() -> None:
     """Documented bodies compress over TCP; nothing is said against it."""
     assert not warned(compressionType="ZLIB")

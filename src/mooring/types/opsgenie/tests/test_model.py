@@ -1,4 +1,4 @@
-"""What an Opsgenie config accepts, refuses, and keeps secret."""
+"""What an Opsgenie config accepts, refuses, warns of, and keeps secret."""
 
 from __future__ import annotations
 
@@ -120,6 +120,12 @@ def test_details_are_measured_together() -> None:
     """Names and values of details together have at most 8000 characters, unless a variable is among them."""
     assert "/details" in refused(details={"a" * 4000: "b" * 4001})
     assert config(details={"a": "${X}" + "b" * 8000}).details
+
+
+def test_an_uncompared_name_warns() -> None:
+    """TLS without a check of the host name is accepted with a warning."""
+    assert warned(verifyHostname=False) == {"hostname_not_verified"}
+    assert not warned(verifyHostname=False, apiUrl="http://opsgenie.internal.example.com/")
 
 
 def test_secrets_are_lifted_and_come_back() -> None:
