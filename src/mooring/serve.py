@@ -327,7 +327,7 @@ async def _parent_gone() -> None:
 def _server(app: Any) -> uvicorn.Server:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", http="httptools", loop="none", ws="websockets-sansio",
-        ws_max_size=MAX_FRAME, ws_ping_interval=None, ws_per_message_deflate=False, server_header=False, date_header=False,
+        ws_max_size=MAX_FRAME, ws_ping_interval=None, ws_per_message_deflate=False, server_header=False, proxy_headers=False, date_header=False,
         timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=65536, backlog=4096,
     )  # fmt: skip
     return uvicorn.Server(config)

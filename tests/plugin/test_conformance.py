@@ -28,6 +28,7 @@ WAIVERS: dict[str, str] = {
     "rabbitMq/channelRoutingKey": "says which queue a message is for; it stands in every message",
     "rabbitMq/connectionFactorySslProtocol": _TLS_VERSION,
     "rabbitMq/connectionFactoryVirtualHost": "a name inside the broker, which gets the password whatever it is",
+    "webhook/connectionPoolMaxConnectionPerHost": "a limit",
 }
 
 

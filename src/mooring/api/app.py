@@ -3,75 +3,120 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mooring.api import pages
 from mooring.api.errors import error_response, unexpected
-from mooring.api.gate import Gate
+from mooring.api.gate import Gate, Scope
 from mooring.api.request import actor_of, check_size
 from mooring.api.routes import ROUTES, RouteCard
 from mooring.control.plane import Plane
 from mooring.control.streams import Closed
 from mooring.errors import MethodNotAllowed, MooringError, NotFound
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 def control_app(plane: Plane, *, max_body: int = 256 * 1024, ready: asyncio.Event | None = None) -> Gate:
     """The ASGI application of *plane*; requests wait for *ready* where it is given."""
-    routes: list[Any] = [
-        Route(card.path, _endpoint(card), methods=[card.method], name=f"{card.method} {card.path}") for card in ROUTES
-    ]
-    routes += pages.ROUTES
-    routes.append(WebSocketRoute("/worker/v1/stream", _stream))
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_exception, Exception: unexpected})  # type: ignore[dict-item]
-    app.router.redirect_slashes = False
-    app.state.plane = plane
-    app.state.max_body = max_body
-    return Gate(app, ready)
+    pages_app = Starlette(
+        routes=[*pages.ROUTES, WebSocketRoute("/worker/v1/stream", _stream)],
+        exception_handlers={HTTPException: _http_exception, Exception: unexpected},  # type: ignore[dict-item]
+    )
+    pages_app.router.redirect_slashes = False
+    state = State({"plane": plane, "max_body": max_body})
+    pages_app.state = state
+    return Gate(_Api(pages_app, state), ready)
 
 
-def _endpoint(card: RouteCard) -> Endpoint:
-    """The route's handler, with the checks that come before it and the errors that come out of it."""
+class _Api:
+    """
+    Dispatches the API's own routes by the segments of the path; everything else goes to *others*.
 
-    async def endpoint(request: Request) -> Response:
-        try:
-            check_size(request)
-            if card.public:
-                return await card.handler(request)  # type: ignore[no-any-return]  # handlers answer responses
-            return await card.handler(request, await actor_of(request))  # type: ignore[no-any-return]
-        except MooringError as exc:
-            return error_response(exc)
-        except ClientDisconnect:
-            return Response(status_code=499)
+    A framework's router costs more than a get does: its routes are tried one after the other, in layers. The table
+    is the same one that the API description is read off.
+    """
 
-    return endpoint
+    def __init__(self, others: Starlette, state: State) -> None:
+        self._others, self._state = others, state
+        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, RouteCard]]]] = {}
+        for card in ROUTES:
+            pattern = tuple(card.path.split("/"))
+            known = self._by_length.setdefault(len(pattern), [])
+            methods = next((methods for found, methods in known if found == pattern), None)
+            if methods is None:
+                known.append((pattern, methods := {}))
+            methods[card.method] = card
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        found = self._find(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self._others(scope, receive, send)
+            return
+        methods, parameters = found
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        card = methods.get(method)
+        scope["app"], scope["path_params"] = self, parameters
+        request = Request(scope, receive)
+        if card is None:
+            response = error_response(MethodNotAllowed(f"{scope['method'][:20]} is not allowed here"))
+            response.headers["Allow"] = ", ".join(sorted(methods))
+        else:
+            response = await _answer(card, request)
+        await response(scope, receive, send)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def _find(self, path: str) -> tuple[dict[str, RouteCard], dict[str, str]] | None:
+        """The methods of the route that *path* fits, literal ones first, and its parameters."""
+        parts = path.split("/")
+        best = None
+        for pattern, methods in self._by_length.get(len(parts), ()):
+            parameters = {}
+            for wanted, part in zip(pattern, parts, strict=True):
+                if wanted[:1] == "{":
+                    parameters[wanted[1:-1]] = part
+                elif wanted != part:
+                    break
+            else:
+                if best is None or len(parameters) < len(best[1]):
+                    best = (methods, parameters)
+        return best
+
+
+async def _answer(card: RouteCard, request: Request) -> Response:
+    """What the route's handler answers, after the checks that come before it; errors in the documented shape."""
+    try:
+        check_size(request)
+        if card.public:
+            return await card.handler(request)  # type: ignore[no-any-return]  # handlers answer responses
+        return await card.handler(request, await actor_of(request))  # type: ignore[no-any-return]
+    except MooringError as exc:
+        return error_response(exc)
+    except ClientDisconnect:
+        return Response(status_code=499)
+    except Exception as exc:
+        return unexpected(request, exc)
 
 
 async def _http_exception(request: Request, exc: HTTPException) -> Response:
     """The router's own refusals, in the documented shape."""
-    path = request.scope.get("path", "")
     if exc.status_code == 405:
-        response = error_response(MethodNotAllowed(f"{request.method} is not allowed here"))
-        allowed = sorted({card.method for card in ROUTES if _matches(card.path, path)})
-        response.headers["Allow"] = ", ".join(allowed) or "GET"
+        response = error_response(MethodNotAllowed(f"{request.method[:20]} is not allowed here"))
+        response.headers["Allow"] = "GET"
         return response
-    error = NotFound(f"{request.method} {path[:200]} not found")
+    error = NotFound(f"{request.method[:20]} {request.scope.get('path', '')[:200]} not found")
     error.code = "resource_not_found"
     return error_response(error)
-
-
-def _matches(pattern: str, path: str) -> bool:
-    parts, given = pattern.split("/"), path.split("/")
-    return len(parts) == len(given) and all(p.startswith("{") or p == g for p, g in zip(parts, given, strict=True))
 
 
 class _Socket:
@@ -106,7 +151,5 @@ async def _stream(websocket: WebSocket) -> None:
     try:
         await plane.streams.serve(_Socket(websocket), caller)
     finally:
-        try:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):  # it is closed already
             await websocket.close()
-        except (RuntimeError, OSError):
-            pass  # it is closed already

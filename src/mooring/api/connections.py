@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from mooring.api.errors import JSON
+from mooring.api.errors import JSON, Json
 from mooring.api.request import ask_of, json_body_of, plane_of, whole
 from mooring.domain.records import Actor
 from mooring.errors import InvalidConfig, Problem
@@ -21,26 +21,26 @@ async def create(request: Request, actor: Actor) -> Response:
     path = request.path_params
     raw = await json_body_of(request)
     answer = await plane_of(request).connections.create(actor, path["project"], path["name"], raw, ask_of(request, raw))
-    return Response(answer, media_type=JSON)
+    return Json(answer)
 
 
 async def update(request: Request, actor: Actor) -> Response:
     path = request.path_params
     raw = await json_body_of(request)
     answer = await plane_of(request).connections.update(actor, path["project"], path["name"], raw, ask_of(request, raw))
-    return Response(answer, media_type=JSON)
+    return Json(answer)
 
 
 async def delete(request: Request, actor: Actor) -> Response:
     path = request.path_params
     answer = await plane_of(request).connections.delete(actor, path["project"], path["name"], ask_of(request))
-    return Response(answer, media_type=JSON)
+    return Json(answer)
 
 
 async def get(request: Request, actor: Actor) -> Response:
     path = request.path_params
     document, generation = await plane_of(request).connections.get(actor, path["project"], path["name"])
-    return Response(listed([document]), headers={"ETag": f'"{generation}"'}, media_type=JSON)
+    return Json(listed([document]), ((b"etag", b'"%d"' % generation),))
 
 
 async def find(request: Request, actor: Actor) -> Response:
@@ -98,17 +98,17 @@ async def deployments(request: Request, actor: Actor) -> Response:
     found = await plane_of(request).deployments.history(
         actor, path["project"], path["name"], whole(request, "limit", 20, 1, 200)
     )
-    return Response(listed([dumps(deployment) for deployment in found]), media_type=JSON)
+    return Json(listed([dumps(deployment) for deployment in found]))
 
 
 async def deployment(request: Request, actor: Actor) -> Response:
     path = request.path_params
     found = await plane_of(request).deployments.one(actor, path["project"], path["name"], path["deployment"])
-    return Response(listed([dumps(found)]), media_type=JSON)
+    return Json(listed([dumps(found)]))
 
 
 async def types(request: Request, actor: Actor) -> Response:
-    return Response(listed([dumps(card.summary()) for card in plane_of(request).registry]), media_type=JSON)
+    return Json(listed([dumps(card.summary()) for card in plane_of(request).registry]))
 
 
 async def one_type(request: Request, actor: Actor) -> Response:

@@ -10,6 +10,20 @@ from mooring.kit.log import log
 from mooring.wire.envelope import dumps, error_body
 
 JSON = "application/json;charset=UTF-8"
+_JSON_BYTES = JSON.encode()
+
+
+class Json(Response):
+    """A reply that is JSON text already."""
+
+    def __init__(self, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        # Starlette's own constructor works out what is always the same here.
+        self.status_code, self.background = 200, None
+        self.body = text.encode()
+        self.raw_headers = [
+            (b"content-length", str(len(self.body)).encode()), (b"content-type", _JSON_BYTES), *headers
+        ]  # fmt: skip
+
 
 STATUS: dict[type[errors.MooringError], int] = {
     errors.TooLarge: 413,

@@ -14,6 +14,7 @@ from mooring.errors import BadRequest, InvalidConfig, NotAuthenticated, Problem,
 from mooring.kit.strict_json import JsonRefused, read_json
 
 MAX_WAIT_S = 30.0
+_WAIT_SECONDS = re.compile(rb"(?:^|&)waitSeconds=([^&]*)")
 _WAIT = re.compile(r"wait=(\d{1,6})")
 _ETAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -24,17 +25,26 @@ def plane_of(request: Request) -> Plane:
     return request.app.state.plane  # type: ignore[no-any-return]  # set by `app.control_app`
 
 
+def header(request: Request, name: bytes) -> str | None:
+    """The header *name* (lower case), or None. The headers are looked through once, not once for each question."""
+    headers = request.scope.get("mooring.headers")
+    if headers is None:
+        headers = request.scope["mooring.headers"] = dict(request.scope["headers"])
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
 def check_size(request: Request) -> None:
     """Refuse a body that says it is too large before anything else is looked at. Raises `TooLarge`."""
     limit: int = request.app.state.max_body
-    length = request.headers.get("content-length")
+    length = header(request, b"content-length")
     if length is not None and length.isdigit() and int(length) > limit:
         raise TooLarge(f"Request body is larger than {limit} bytes")
 
 
 async def actor_of(request: Request) -> Actor:
     """The holder of the request's bearer token. Raises `NotAuthenticated`."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = (header(request, b"authorization") or "").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated("Invalid token")
     return await plane_of(request).access.actor(
@@ -44,7 +54,8 @@ async def actor_of(request: Request) -> Actor:
 
 def address_of(request: Request) -> str:
     """The peer's address."""
-    return request.client.host if request.client else ""
+    client = request.scope.get("client")
+    return client[0] if client else ""
 
 
 async def body_of(request: Request) -> bytes:
@@ -61,8 +72,8 @@ async def body_of(request: Request) -> bytes:
 
 async def json_body_of(request: Request) -> bytes:
     """The body of a request that must carry JSON. Raises `BadRequest`."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
+    content_type = header(request, b"content-type") or ""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
         raise BadRequest("Content-Type must be application/json")
     return await body_of(request)
 
@@ -81,11 +92,10 @@ async def object_of(request: Request) -> dict[str, Any]:
 
 def ask_of(request: Request, body: bytes = b"") -> Ask:
     """How a mutation is to be carried out: waiting time, Idempotency-Key, If-Match. Raises `BadRequest`."""
-    headers = request.headers
-    key = headers.get("idempotency-key")
+    key = header(request, b"idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise BadRequest("Idempotency-Key must be 1 to 255 printable ASCII characters")
-    match = headers.get("if-match")
+    match = header(request, b"if-match")
     generation = None
     if match is not None and match.strip() != "*":
         etag = _ETAG.fullmatch(match.strip())
@@ -101,10 +111,10 @@ def ask_of(request: Request, body: bytes = b"") -> Ask:
 
 
 def _wait_of(request: Request) -> float:
-    text = request.query_params.get("waitSeconds")
+    text = _WAIT_SECONDS.search(request.scope["query_string"])
     if text is not None:
-        return number(text, "waitSeconds", 0, MAX_WAIT_S)
-    prefer = _WAIT.search(request.headers.get("prefer", ""))
+        return number(text[1].decode("latin-1"), "waitSeconds", 0, MAX_WAIT_S)
+    prefer = _WAIT.search(header(request, b"prefer") or "")
     if prefer is not None:
         return min(float(prefer[1]), MAX_WAIT_S)
     return plane_of(request).wait_s

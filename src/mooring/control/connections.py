@@ -15,6 +15,7 @@ from typing import Any
 from mooring.control.access import require, visible_project
 from mooring.control.auditing import entry
 from mooring.control.deployments import Deployments
+from mooring.control.parcels import Parcels
 from mooring.domain.names import name_key, why_not_a_name
 from mooring.domain.records import Actor, Connection, Project, SealedSecret
 from mooring.errors import (
@@ -45,7 +46,7 @@ from mooring.store.base import (
     Stale,
     Store,
 )
-from mooring.wire.body import COMMON_KEYS, RESPONSE_KEYS, ConnectionBody, card_of, read_connection_body
+from mooring.wire.body import COMMON_KEYS, ConnectionBody, card_of, read_connection_body, typed_fields
 from mooring.wire.envelope import dumps
 
 TRIES = 5
@@ -63,9 +64,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A connection about to be stored."""
+    """A connection about to be stored. `opened` are all its secrets; `secrets` those to write."""
 
     connection: Connection
+    opened: Mapping[str, str]
     secrets: Sequence[SealedSecret]
     dropped: Sequence[str]
     warnings: Sequence[dict[str, Any]]
@@ -74,8 +76,16 @@ class _Draft:
 class Connections:
     """The connections of every project."""
 
-    def __init__(self, store: Store, ring: Ring, registry: Registry, deployments: Deployments) -> None:
-        self._store, self._ring, self._registry, self._deployments = store, ring, registry, deployments
+    def __init__(
+        self, store: Store, ring: Ring, registry: Registry, deployments: Deployments, parcels: Parcels
+    ) -> None:
+        self._store, self._ring, self._registry, self._deployments, self._parcels = (
+            store,
+            ring,
+            registry,
+            deployments,
+            parcels,
+        )
 
     # reading
 
@@ -155,9 +165,13 @@ class Connections:
         replayed = await self._replayed(actor, ask)
         if replayed is not None:
             return replayed
-        if await self._store.document(project.id, key) is not None:
-            raise _taken(body.name)
-        config = _valid(card, body, body.fields)
+        try:
+            config = _valid(card, body, body.fields)
+        except InvalidConfig:
+            # That the name is taken is said first; where the body is right, the unique index says it.
+            if await self._store.document(project.id, key) is not None:
+                raise _taken(body.name) from None
+            raise
         draft = self._draft(project, card, body, body.name, config)
         change = SaveConnection(
             draft.connection, None, draft.secrets, (), False,
@@ -172,6 +186,8 @@ class Connections:
             raise NotFound(f"Project '{project_name}' not found") from None
         if committed.replayed:
             return await self._replay(committed.replayed, ask, actor)
+        if committed.deployments:
+            self._parcels.offer(draft.connection, draft.opened)
         return await self._answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
 
     async def update(self, actor: Actor, project_name: str, path_name: str, raw: bytes, ask: Ask) -> str:
@@ -221,6 +237,8 @@ class Connections:
             raise _taken(name) from None
         if committed.replayed:
             return await self._replay(committed.replayed, ask, actor)
+        if committed.deployments:
+            self._parcels.offer(draft.connection, draft.opened)
         return await self._answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
 
     async def delete(self, actor: Actor, project_name: str, path_name: str, ask: Ask) -> str:
@@ -306,7 +324,7 @@ class Connections:
             f"{core[:-1]},{rest[1:]}", content, before.created_at if before else now, now,
         )  # fmt: skip
         fresh = [secret for secret in sealed.values() if secret.updated_at == now]
-        return _Draft(connection, fresh, [key for key in sealed_before or {} if key not in sealed], warnings)
+        return _Draft(connection, secrets, fresh, [key for key in sealed_before or {} if key not in sealed], warnings)
 
     def _sealed(
         self,
@@ -380,17 +398,7 @@ class _Stored:
     def __init__(self, connection: Connection, card: ConnectionType) -> None:
         self.card = card
         self.document: dict[str, Any] = json.loads(connection.document)
-        self.public = {
-            key: value for key, value in self.document.items() if key not in COMMON_KEYS and key not in RESPONSE_KEYS
-        }
-
-
-def typed_fields(document: str) -> dict[str, Any]:
-    """The typed fields in the document of a stored connection, with their holes."""
-    values = json.loads(document)
-    for key in (*COMMON_KEYS, *RESPONSE_KEYS):
-        values.pop(key, None)
-    return values  # type: ignore[no-any-return]  # our own documents are objects
+        self.public = typed_fields(self.document)
 
 
 def _check_name(name: str, what: str) -> None:

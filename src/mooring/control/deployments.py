@@ -28,10 +28,11 @@ class Deployments:
     ) -> dict[str, Any]:
         """The `deploymentResult`, after at most *wait_s* seconds."""
         tallies = await self._fleet.wait(deployments, wait_s)
-        entries = []
-        for deployment, tally in zip(deployments, tallies, strict=True):
-            environment = await self._store.environment(deployment.environment)
-            entries.append(tally.wire(environment.name if environment else deployment.environment, deployment.revision))
+        names = await self._store.environment_names()
+        entries = [
+            tally.wire(names.get(deployment.environment, deployment.environment), deployment.revision)
+            for deployment, tally in zip(deployments, tallies, strict=True)
+        ]
         return overall(entries, deployments, generation, warnings)
 
     async def latest(self, connection: Connection) -> list[Deployment]:
@@ -65,8 +66,8 @@ class Deployments:
 
     async def _wire(self, deployment: Deployment) -> dict[str, Any]:
         (tally,) = await self._fleet.wait([deployment], 0)
-        environment = await self._store.environment(deployment.environment)
-        state = tally.wire(environment.name if environment else deployment.environment, deployment.revision)
+        names = await self._store.environment_names()
+        state = tally.wire(names.get(deployment.environment, deployment.environment), deployment.revision)
         if _silent(deployment, tally):
             state["state"], state["success"] = "DEADLINE_EXCEEDED", False
         return {

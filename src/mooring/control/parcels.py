@@ -7,16 +7,18 @@ A frame is made once per change and environment, not once per worker.
 from __future__ import annotations
 
 import base64
-import json
 from collections import OrderedDict
+from collections.abc import Mapping
 
-from mooring.control.connections import typed_fields
+from pydantic_core import to_json
+
 from mooring.domain.records import Connection, DesiredRow
 from mooring.kit.aead import encrypt, new_key
 from mooring.kit.ids import new_id
 from mooring.seal.envelope import Ring
 from mooring.store.base import SaveEnvironmentKey, Store
-from mooring.wire.frames import MAX_FRAME, Put
+from mooring.wire.envelope import dumps
+from mooring.wire.frames import MAX_FRAME
 
 KEPT_FRAMES = 2_000
 
@@ -29,6 +31,7 @@ class Parcels:
         self._keys: dict[str, tuple[str, bytes]] = {}
         self._frames: OrderedDict[tuple[str, str, int], str] = OrderedDict()
         self._project_names: dict[str, str] = {}
+        self._offered: OrderedDict[tuple[str, int], tuple[Connection, Mapping[str, str]]] = OrderedDict()
 
     async def content_key(self, environment: str) -> tuple[str, bytes]:
         """Id and bytes of the environment's content key; made when first asked for."""
@@ -51,16 +54,26 @@ class Parcels:
         """The environment was deleted."""
         self._keys.pop(environment, None)
 
+    def offer(self, connection: Connection, secrets: Mapping[str, str]) -> None:
+        """What was just stored, so that it need not be read and opened again when its frame is made."""
+        self._offered[connection.id, connection.generation] = (connection, secrets)
+        if len(self._offered) > KEPT_FRAMES:
+            self._offered.popitem(last=False)
+
     async def frame(self, environment: str, row: DesiredRow) -> str | None:
         """The put frame for *row*, or None where the connection moved on meanwhile: a newer row will tell."""
         kept = self._frames.get((environment, row.connection, row.generation))
         if kept is not None:
             return kept
-        connection = await self._store.connection_by_id(row.connection)
-        if connection is None or connection.generation != row.generation:
-            return None
         _, key = await self.content_key(environment)
-        text = await self.seal_frame(connection, row, key)
+        offered = self._offered.pop((row.connection, row.generation), None)
+        if offered is not None:
+            text = await self._made(*offered, row, key)
+        else:
+            connection = await self._store.connection_by_id(row.connection)
+            if connection is None or connection.generation != row.generation:
+                return None
+            text = await self.seal_frame(connection, row, key)
         self._frames[environment, row.connection, row.generation] = text
         if len(self._frames) > KEPT_FRAMES:
             self._frames.popitem(last=False)
@@ -72,22 +85,22 @@ class Parcels:
             secret.key: self._ring.unseal(secret.sealed, key_id=secret.key_id, connection=connection.id, key=secret.key)
             for secret in await self._store.secrets(connection.id)
         }
+        return await self._made(connection, secrets, row, key)
+
+    async def _made(self, connection: Connection, secrets: Mapping[str, str], row: DesiredRow, key: bytes) -> str:
         sealed = None
         if secrets:
             context = f"{connection.id}|{row.generation}".encode()
-            sealed = base64.b64encode(encrypt(key, json.dumps(secrets).encode(), context)).decode()
-        text = Put(
-            revision=row.revision,
-            id=connection.id,
-            project=await self._project_name(connection.project),
-            name=connection.name,
-            type=connection.type,
-            generation=connection.generation,
-            enabled=connection.enabled,
-            hash=row.hash.hex(),
-            config=typed_fields(connection.document),
-            sealed=sealed,
-        ).text()
+            sealed = base64.b64encode(encrypt(key, to_json(dict(secrets)), context)).decode()
+        head = dumps(
+            {
+                "t": "put", "revision": row.revision, "id": connection.id, "name": connection.name,
+                "project": await self._project_name(connection.project), "type": connection.type,
+                "generation": connection.generation, "enabled": connection.enabled, "hash": row.hash.hex(), "sealed": sealed,
+            }
+        )  # fmt: skip
+        # The document is JSON already: it travels as it is, and the worker picks the typed fields.
+        text = f'{head[:-1]},"config":{connection.document}}}'
         assert len(text) <= MAX_FRAME, "a body is at most 256 KiB"
         return text
 

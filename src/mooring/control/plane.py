@@ -41,7 +41,7 @@ class Plane:
         self.parcels = Parcels(store, ring)
         self.streams = Streams(store, ring, self.fleet, self.parcels, self.access)
         self.deployments = Deployments(store, self.fleet)
-        self.connections = Connections(store, ring, registry, self.deployments)
+        self.connections = Connections(store, ring, registry, self.deployments, self.parcels)
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels)
         self.tokens = Tokens(store, self.access, self.streams)

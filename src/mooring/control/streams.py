@@ -47,6 +47,10 @@ HELLO_S = 10.0
 SEND_S = 20.0
 SILENCE_S = HEARTBEAT_S * 3
 ROWS = 500
+LETTER = 128 * 1024
+CROWD = 8
+CROWD_S = 0.02
+"""After a batch of many rows the next one waits so long: under load, fewer and larger batches."""
 
 
 class Socket(Protocol):
@@ -207,11 +211,15 @@ class Streams:
                     await _send(socket, Reset(why="a new epoch began").text())
                     return
                 if rows or first:
+                    letter = _Letter(socket)
                     for row in rows:
-                        await self._send_row(socket, worker.environment, row, state)
+                        await self._write_row(letter, worker.environment, row, state)
                     last = rows[-1].revision if rows else environment.head_revision
                     receipt = self._ring.receipt(worker.id, environment.epoch, last)
-                    await _send(socket, state.commit(environment, rows, receipt).text())
+                    await letter.write(state.commit(environment, rows, receipt).text())
+                    await letter.post()
+                    if len(rows) > CROWD:
+                        await asyncio.sleep(CROWD_S)
                 first = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
@@ -219,14 +227,14 @@ class Streams:
                 continue
             await _send(socket, Ping().text())
 
-    async def _send_row(self, socket: Socket, environment: str, row: DesiredRow, state: ControlSession) -> None:
+    async def _write_row(self, letter: _Letter, environment: str, row: DesiredRow, state: ControlSession) -> None:
         if row.present:
             text = await self._parcels.frame(environment, row)
             if text is not None:
-                await _send(socket, text)
+                await letter.write(text)
         elif not state.in_snapshot:
             # Within a snapshot what is absent is simply not named.
-            await _send(socket, removal(row).text())
+            await letter.write(removal(row).text())
 
     async def _hear_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
         while True:
@@ -244,12 +252,18 @@ class Streams:
                 for e in frame.exceptions
             ]
             self._fleet.hear(worker.id, state.session, frame.epoch, frame.observed_revision, exceptions)
-            environment = await self._store.environment(worker.environment)
-            if environment is not None and state.needs_reset(frame, environment):
+            if await self._differs(frame, state, worker.environment):
                 log.warning("worker_digest_differs", worker=worker.id, revision=frame.observed_revision)
                 await _send(socket, Reset(why="what you hold is not what you should hold").text())
                 return
             waker.set()
+
+    async def _differs(self, report: Report, state: ControlSession, environment_id: str) -> bool:
+        """Whether the worker's set is not what it should be, although it says that it is at the head."""
+        if report.observed_revision != state.sent_revision or report.digest is None:
+            return False
+        environment = await self._store.environment(environment_id)
+        return environment is not None and state.needs_reset(report, environment)
 
     # attached processes
 
@@ -290,14 +304,16 @@ class Streams:
             waker.clear()
             if first or state.is_behind(self._heads.get(environment_id, 0)):
                 environment, rows = await self._store.delta(environment_id, state.sent_revision, ROWS)
+                letter = _Letter(socket)
                 for row in rows:
                     connection = await self._store.connection_by_id(row.connection) if row.present else None
                     if connection is None or connection.generation != row.generation:
-                        await _send(socket, removal(row).text())
+                        await letter.write(removal(row).text())
                     elif token.project is None or token.project == connection.project:
-                        await _send(socket, await self._parcels.seal_frame(connection, row, key))
+                        await letter.write(await self._parcels.seal_frame(connection, row, key))
                 commit = state.commit(environment, rows, "").model_copy(update={"digest": None})
-                await _send(socket, commit.text())
+                await letter.write(commit.text())
+                await letter.post()
                 first = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
@@ -329,6 +345,27 @@ class Streams:
             yield waker
         finally:
             self._wakers[environment].discard(waker)
+
+
+class _Letter:
+    """Frames on their way together: one message of several lines, sent when it is large or done."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._lines: list[str] = []
+        self._size = 0
+
+    async def write(self, frame: str) -> None:
+        if self._size + len(frame) > LETTER:
+            await self.post()
+        self._lines.append(frame)
+        self._size += len(frame) + 1
+
+    async def post(self) -> None:
+        if self._lines:
+            text = "\n".join(self._lines)
+            self._lines, self._size = [], 0
+            await _send(self._socket, text)
 
 
 async def _send(socket: Socket, text: str) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
+_nonces: list[bytes] = []
 
 
 class NotAuthentic(Exception):
@@ -25,8 +26,18 @@ def new_key() -> bytes:
 
 def encrypt(key: bytes, plaintext: bytes, context: bytes) -> bytes:
     """*plaintext* as nonce and ciphertext; opens only with the same key and *context*."""
-    nonce = os.urandom(_NONCE_BYTES)
+    nonce = _nonce()
     return nonce + AESGCM(key).encrypt(nonce, plaintext, context)
+
+
+def _nonce() -> bytes:
+    """Twelve random bytes; the system is asked for many at a time."""
+    try:
+        return _nonces.pop()  # atomic: no two threads get the same one
+    except IndexError:
+        pool = os.urandom(_NONCE_BYTES * 256)
+        _nonces.extend(pool[at : at + _NONCE_BYTES] for at in range(_NONCE_BYTES, len(pool), _NONCE_BYTES))
+        return pool[:_NONCE_BYTES]
 
 
 def decrypt(key: bytes, sealed: bytes, context: bytes) -> bytes:

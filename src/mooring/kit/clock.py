@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def now_ms() -> int:
@@ -16,4 +17,9 @@ def iso(instant_ms: int | None) -> str | None:
     if instant_ms is None:
         return None
     seconds, milliseconds = divmod(instant_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+    return f"{_whole(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _whole(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

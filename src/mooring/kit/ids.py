@@ -1,8 +1,8 @@
-"""Identifiers that sort by the time they were made."""
+"""Identifiers that sort by the time they were made. They name things and protect nothing: ordinary chance will do."""
 
 from __future__ import annotations
 
-import os
+import random
 import time
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
@@ -15,7 +15,7 @@ def new_id(prefix: str) -> str:
 
     Two ids made by one process in different milliseconds sort in the order they were made.
     """
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    number = (time.time_ns() // 1_000_000) << 80 | random.getrandbits(80)
     pairs = []
     for _ in range(13):
         pairs.append(_PAIRS[number & 1023])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 MAX_DEPTH = 32
@@ -36,16 +37,8 @@ def read_json(body: bytes, *, repeatable: frozenset[str] = frozenset(), max_stri
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise JsonRefused("the text is not UTF-8") from None
-    duplicates: list[str] = []
-
-    def pairs_to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            _keep_repeated(result, pairs, repeatable, duplicates)
-        return result
-
     try:
-        value = json.loads(text, object_pairs_hook=pairs_to_dict, parse_constant=_refuse_constant)
+        value = _decoder(repeatable).decode(text)
     except json.JSONDecodeError as exc:
         raise JsonRefused(f"{exc.msg} at line {exc.lineno} column {exc.colno}") from None
     except RecursionError:
@@ -54,8 +47,6 @@ def read_json(body: bytes, *, repeatable: frozenset[str] = frozenset(), max_stri
         if isinstance(exc, JsonRefused):
             raise
         raise JsonRefused("a number is too long") from None
-    if duplicates:
-        raise JsonRefused(f"the key {duplicates[0]!r} stands more than once")
     if "\\u" in text or "\0" in text or "\x7f" in text:
         _refuse_odd_text(value)
     if text.count('"') > 2 * max_strings:
@@ -64,16 +55,22 @@ def read_json(body: bytes, *, repeatable: frozenset[str] = frozenset(), max_stri
     return value
 
 
-def _keep_repeated(
-    result: dict[str, Any], pairs: list[tuple[str, Any]], repeatable: frozenset[str], duplicates: list[str]
-) -> None:
-    for key in result:
-        values = [value for name, value in pairs if name == key]
-        if len(values) > 1:
-            if key in repeatable:
-                result[key] = Repeated(values)
-            else:
-                duplicates.append(key[:80])
+@cache
+def _decoder(repeatable: frozenset[str]) -> json.JSONDecoder:
+    """The library's decoder with our refusals hooked in."""
+
+    def pairs_to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            for key in result:
+                values = [value for name, value in pairs if name == key]
+                if len(values) > 1:
+                    if key not in repeatable:
+                        raise JsonRefused(f"the key {key[:80]!r} stands more than once")
+                    result[key] = Repeated(values)
+        return result
+
+    return json.JSONDecoder(object_pairs_hook=pairs_to_dict, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> Any:

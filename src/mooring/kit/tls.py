@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 _VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
@@ -20,14 +24,43 @@ def client_context(
     ca_file: str | None = None,
     trusted_pem: str | None = None,
     versions: Sequence[str] = (),
+    identity_pem: str | None = None,
 ) -> ssl.SSLContext:
     """
-    A context for connecting to a server.
+    A context for connecting to a server. It may be shared: never change it.
 
     With *trusted_pem* only those certificates are trusted; otherwise the system's, and those of *ca_file*.
     *versions* names the allowed protocol versions (`TLSv1.2`); the span between the lowest and the highest
-    is allowed, because that is what TLS libraries can express.
+    is allowed, because that is what TLS libraries can express. *identity_pem* is a client certificate with its
+    chain and its key; such a context is made anew for every caller.
+
+    Raises:
+        ssl.SSLError: certificates or the key cannot be read.
     """
+    if identity_pem is not None:
+        context = _context(verify, verify_hostname, ca_file, trusted_pem, tuple(versions))
+        _present(context, identity_pem)
+        return context
+    # A context with the system's certificates takes milliseconds and half a megabyte: thousands of connections share.
+    changed = Path(ca_file).stat().st_mtime_ns if ca_file is not None and trusted_pem is None else 0
+    return _shared(verify, verify_hostname, ca_file, trusted_pem, tuple(versions), changed)
+
+
+@lru_cache(maxsize=256)
+def _shared(
+    verify: bool,
+    verify_hostname: bool,
+    ca_file: str | None,
+    trusted_pem: str | None,
+    versions: tuple[str, ...],
+    _changed: int,
+) -> ssl.SSLContext:
+    return _context(verify, verify_hostname, ca_file, trusted_pem, versions)
+
+
+def _context(
+    verify: bool, verify_hostname: bool, ca_file: str | None, trusted_pem: str | None, versions: tuple[str, ...]
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if trusted_pem is not None:
         context.load_verify_locations(cadata=trusted_pem)
@@ -41,3 +74,19 @@ def client_context(
     if known:
         context.minimum_version, context.maximum_version = known[0], known[-1]
     return context
+
+
+def _present(context: ssl.SSLContext, identity_pem: str) -> None:
+    """Load a client certificate. The library reads a path only: one in memory, where the system has such."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("identity")
+        try:
+            os.write(descriptor, identity_pem.encode())
+            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+            file.write(identity_pem.encode())
+            file.flush()
+            context.load_cert_chain(file.name)

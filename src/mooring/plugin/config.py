@@ -43,7 +43,7 @@ class Part(BaseModel):
         hide_input_in_errors=True,
         frozen=True,
         allow_inf_nan=False,
-        field_title_generator=lambda name, info: words(info.alias or name),
+        field_title_generator=lambda name, info: words(info.alias or to_camel(name)),
     )
 
     @model_validator(mode="before")
@@ -99,11 +99,7 @@ class ConnectionConfig(Part):
 
     def references(self) -> dict[str, str]:
         """The keystores, truststores and certificates that this config really uses, by wire name of the field."""
-        found = {}
-        for name, info in type(self).model_fields.items():
-            if _extra(info).get("x-reference") and getattr(self, name):
-                found[wire_name(type(self), name)] = getattr(self, name)
-        return found
+        return {wire: value for name, wire in _reference_fields(type(self)) if (value := getattr(self, name))}
 
     def wire(self) -> dict[str, Any]:
         """Every field under its wire name, secrets in the clear."""
@@ -262,6 +258,12 @@ def _also(model: type[BaseModel]) -> dict[str, str]:
 @cache
 def _destination_fields(model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(name for name, info in model.model_fields.items() if _extra(info).get("x-destination"))
+
+
+@cache
+def _reference_fields(model: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+    fields = model.model_fields.items()
+    return tuple((name, wire_name(model, name)) for name, info in fields if _extra(info).get("x-reference"))
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

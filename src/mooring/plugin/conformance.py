@@ -165,9 +165,8 @@ class Conformance:
                 f"{card.name} names the extra {card.extra}, and its connector does without every driver"
             )
         if seen["missing"] and card.connector:
-            assert card.extra, f"{card.name} misses a driver and names no extra"
-            assert f"mooring[{card.extra}]" in (seen["hint"] or ""), (
-                f"{card.name}: the hint does not name mooring[{card.extra}]"
+            assert "mooring[" in (seen["hint"] or ""), (
+                f"{card.name}: a missing driver does not say which extra to install"
             )
 
     def test_05_opening_does_no_network(self, card: ConnectionType) -> None:
@@ -572,15 +571,16 @@ def held() -> dict[str, int]:
     """The sockets and threads of this process, those of native code included where the system shows them."""
     helpers = sum(thread.name.startswith("asyncio_") for thread in threading.enumerate())
     counts = {"threads": threading.active_count() - helpers}
-    if os.path.isdir("/proc/self/fd"):
-        counts["sockets"] = sum(_links_to_socket(name) for name in os.listdir("/proc/self/fd"))
-        counts["threads"] = len(os.listdir("/proc/self/task")) - helpers
+    system = Path("/proc/self")
+    if (system / "fd").is_dir():
+        counts["sockets"] = sum(_is_socket(entry) for entry in (system / "fd").iterdir())
+        counts["threads"] = sum(1 for _ in (system / "task").iterdir()) - helpers
     return counts
 
 
-def _links_to_socket(descriptor: str) -> bool:
+def _is_socket(descriptor: Path) -> bool:
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+        return str(descriptor.readlink()).startswith("socket:")
     except OSError:
         return False
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote_plus
 
 PLACEHOLDER = "__secret__"
 
@@ -35,9 +36,11 @@ CREDENTIAL_PARAMETERS: frozenset[str] = frozenset(
 CREDENTIAL_HEADERS: frozenset[str] = frozenset(
     {"authorization", "proxyauthorization", "xapikey", "apikey", "cookie", "xauthtoken", "xaccesstoken", "xsecret"}
 )
-"""Header names whose value is a credential, compared the same way; names ending in token, secret, key or password are too."""
+"""Header names whose value is a credential, compared the same way; names ending in token, secret, key, password, signature or authorization are too."""
 
 _AUTHORITY_END = re.compile(r"[/?#]")
+_PARAMETERS_BEGIN = re.compile(r"[?#]")
+_PORT = re.compile(r"([0-9]|\$\{[^{}]*\})*")
 _CREDENTIAL_ENDINGS = ("token", "secret", "apikey", "password", "passwd", "signature")
 
 
@@ -55,7 +58,7 @@ def is_credential_parameter(name: str) -> bool:
 def is_credential_header(name: str) -> bool:
     """Whether a header of that name carries a credential."""
     plain = plain_name(name)
-    return plain in CREDENTIAL_HEADERS or plain.endswith((*_CREDENTIAL_ENDINGS, "key"))
+    return plain in CREDENTIAL_HEADERS or plain.endswith((*_CREDENTIAL_ENDINGS, "key", "authorization"))
 
 
 class Span(NamedTuple):
@@ -191,30 +194,56 @@ class TextParts:
 
 
 def url_spans(text: str) -> list[Span]:
-    """The credential parts of a URL: the password of its userinfo, and credential-named query parameters."""
+    """
+    The credential parts of a URL: the password of its userinfo, and credential-named parameters of query and fragment.
+
+    A password that was not encoded (`https://ada:pa/ss@host/`) is taken up to the last `@`.
+    """
     spans = []
-    start = text.find("//")
-    if start >= 0:
-        start += 2
-        authority = _AUTHORITY_END.split(text[start:], maxsplit=1)[0]
-        userinfo = authority[: max(authority.rfind("@"), 0)]
-        colon = userinfo.find(":")
-        if 0 <= colon < len(userinfo) - 1:
-            spans.append(Span("userinfo", start + colon + 1, start + len(userinfo)))
-    query = text.find("?")
-    if query >= 0:
-        end = text.find("#", query)
-        spans += parameter_spans(text, query + 1, len(text) if end < 0 else end, "&")
+    userinfo, after = _userinfo(text)
+    colon = userinfo.find(":")
+    if 0 <= colon < len(userinfo) - 1:
+        spans.append(Span("userinfo", after - len(userinfo) + colon + 1, after))
+    beginning = _PARAMETERS_BEGIN.search(text, after)
+    if beginning:
+        spans += parameter_spans(text, beginning.end(), len(text), "&#")
     return spans
 
 
 def parameter_spans(text: str, start: int, end: int, separators: str) -> list[Span]:
     """The values of credential-named `name=value` parameters in `text[start:end]`."""
     spans = []
-    for match in re.compile(f"([^={re.escape(separators)}]+)=([^{re.escape(separators)}]*)").finditer(text, start, end):
-        if match[2] and is_credential_parameter(match[1].strip()):
-            spans.append(Span(plain_name(match[1].strip()), match.start(2), match.end(2)))
+    for piece in re.compile(f"[^{re.escape(separators)}]+").finditer(text, start, end):
+        equals = text.find("=", piece.start(), piece.end())
+        if equals < 0:
+            continue
+        name = _parameter_name(text[piece.start() : equals])
+        if not is_credential_parameter(name):
+            if ";" not in separators:
+                # Some servers take `;` for a separator too.
+                spans += parameter_spans(text, piece.start(), piece.end(), ";")
+        elif equals + 1 < piece.end():
+            spans.append(Span(plain_name(name), equals + 1, piece.end()))
     return spans
+
+
+def _userinfo(text: str) -> tuple[str, int]:
+    """The userinfo of a URL, and where in it that ends."""
+    slashes = text.find("//")
+    if slashes < 0:
+        return "", 0
+    start = slashes + 2
+    authority = _AUTHORITY_END.split(text[start:], maxsplit=1)[0]
+    at = authority.rfind("@")
+    after_host = authority.partition("]")[2] if authority.startswith("[") else authority
+    if at < 0 and not _PORT.fullmatch(after_host.partition(":")[2]):
+        at = text.rfind("@", start) - start
+    return (text[start : start + at], start + at) if at >= 0 else ("", start)
+
+
+def _parameter_name(text: str) -> str:
+    """A parameter's name as the server reads it: decoded, and `login[password]` without its brackets."""
+    return unquote_plus(text).strip().replace("[", "").replace("]", "")
 
 
 def _key_part(name: str) -> str:

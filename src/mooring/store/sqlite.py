@@ -5,21 +5,41 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import apsw
 
 from mooring.domain.records import Connection, Deployment, DesiredRow, Environment, Project, SealedSecret, Token, Worker
 from mooring.errors import Conflict, MooringError, Unavailable
 from mooring.kit.log import log
-from mooring.store.base import Change, Committed, HeadsMoved, IdempotencyRecord
+from mooring.store.base import (
+    Change,
+    Committed,
+    DeleteConnection,
+    FinishIdempotency,
+    Forget,
+    HeadsMoved,
+    IdempotencyRecord,
+    Record,
+    SaveConnection,
+    SeeWorkers,
+    TouchTokens,
+)
 from mooring.store.migrations import migrations
 from mooring.store.sqlite_changes import Transaction
 from mooring.store.writer import GroupWriter
 
+T = TypeVar("T")
+
 PAGE = 500
+MAX_REMEMBERED = 10_000
+_FAIL_FIRST = frozenset({SaveConnection, DeleteConnection})
+_LEAVES_CACHES = frozenset(
+    {SaveConnection, DeleteConnection, FinishIdempotency, SeeWorkers, TouchTokens, Record, Forget}
+)
 _CONNECTION = "id, project, name, name_key, type, enabled, deploy, generation, document, hash, created_at, updated_at"
 _TOKEN = "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash"
 _WORKER = (
@@ -43,6 +63,9 @@ class SqliteStore:
         self._read_db: apsw.Connection | None = None
         self._writer = GroupWriter(self._apply, "mooring-sqlite-writer")
         self._moved: list[HeadsMoved] = []
+        self._tokens: dict[str, Token] = {}
+        self._projects: dict[str, Project] = {}
+        self._environment_names: dict[str, str] = {}
 
     @property
     def _read(self) -> apsw.Connection:
@@ -87,6 +110,11 @@ class SqliteStore:
 
     async def commit(self, change: Change) -> Committed:
         committed, heads = await self._writer.submit(change)
+        if type(change) not in _LEAVES_CACHES:
+            # This process is the only writer, so what it remembers is exact.
+            self._tokens.clear()
+            self._projects.clear()
+            self._environment_names.clear()
         if heads:
             for moved in self._moved:
                 moved(heads)
@@ -126,15 +154,25 @@ class SqliteStore:
         return found
 
     async def token(self, token_id: str) -> Token | None:
-        row = self._one(f"SELECT {_TOKEN} FROM tokens WHERE id = ?", (token_id,))
-        return _token(row) if row else None
+        found = self._tokens.get(token_id)
+        if found is None:
+            row = self._one(f"SELECT {_TOKEN} FROM tokens WHERE id = ?", (token_id,))
+            if row is None:
+                return None
+            found = _remember(self._tokens, token_id, _token(row))
+        return found
 
     async def tokens(self) -> list[Token]:
         return [_token(row) for row in self._all(f"SELECT {_TOKEN} FROM tokens ORDER BY created_at, id")]
 
     async def project(self, name: str) -> Project | None:
-        row = self._one("SELECT id, name, description, created_at FROM projects WHERE name = ?", (name,))
-        return Project(*row) if row else None
+        found = self._projects.get(name)
+        if found is None:
+            row = self._one("SELECT id, name, description, created_at FROM projects WHERE name = ?", (name,))
+            if row is None:
+                return None
+            found = _remember(self._projects, name, Project(*row))
+        return found
 
     async def projects(self) -> list[Project]:
         return [
@@ -146,14 +184,19 @@ class SqliteStore:
         bound: dict[str, list[str]] = {}
         for environment, project in self._all("SELECT environment, project FROM environment_projects"):
             bound.setdefault(environment, []).append(project)
-        return [Environment(*row, tuple(bound.get(row[0], ()))) for row in rows]
+        return [replace(Environment(*row), projects=tuple(bound.get(row[0], ()))) for row in rows]
 
     async def environment(self, environment_id: str) -> Environment | None:
         row = self._one(f"SELECT {_ENVIRONMENT} FROM environments WHERE id = ?", (environment_id,))
         if row is None:
             return None
         bound = self._all("SELECT project FROM environment_projects WHERE environment = ?", (environment_id,))
-        return Environment(*row, tuple(project for (project,) in bound))
+        return replace(Environment(*row), projects=tuple(project for (project,) in bound))
+
+    async def environment_names(self) -> Mapping[str, str]:
+        if not self._environment_names:
+            self._environment_names = dict(self._all("SELECT id, name FROM environments"))
+        return self._environment_names
 
     async def workers(self) -> list[Worker]:
         return [Worker(*row) for row in self._all(f"SELECT {_WORKER} FROM workers ORDER BY name, id")]
@@ -266,8 +309,25 @@ class SqliteStore:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
+def _remember(cache: dict[str, T], key: str, value: T) -> T:
+    if len(cache) >= MAX_REMEMBERED:
+        cache.clear()
+    cache[key] = value
+    return value
+
+
 def _attempt(db: apsw.Connection, transaction: Transaction, change: Change) -> Committed | Exception:
-    """One change under a savepoint: its failure is its own."""
+    """
+    One change under a savepoint: its failure is its own.
+
+    Changes of connections need none: what they can fail of, they fail of before they have written anything.
+    """
+    if type(change) in _FAIL_FIRST:
+        try:
+            return transaction.make(change)
+        except MooringError as exc:
+            return exc
+    transaction.flush_rows()
     before = transaction.mark()
     db.execute("SAVEPOINT change")
     try:

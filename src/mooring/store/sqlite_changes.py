@@ -43,6 +43,14 @@ from mooring.store.base import (
     TouchTokens,
 )
 
+_ROWS = {
+    "secrets": "connection, key, sealed, key_id, fingerprint, updated_at",
+    "desired": "environment, connection, revision, generation, present, hash, changed_at",
+    "deployments": "id, environment, connection, generation, revision, request_id, created_at",
+    "audit": "at, actor, token, request_id, address, action, noun, noun_id, name, project, changed",
+}
+"""Tables whose new rows are put off to the end of the transaction, and their columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Head:
@@ -65,6 +73,8 @@ class Transaction:
         self._heads: dict[str, _Head] = {}
         self._dirty: set[str] = set()
         self._targets: dict[str, list[str]] = {}
+        self._waiting: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _ROWS}
+        self._known_projects: set[str] = set()
 
     @property
     def heads(self) -> dict[str, int]:
@@ -72,18 +82,28 @@ class Transaction:
         return {environment: self._heads[environment].revision for environment in self._dirty}
 
     def mark(self) -> tuple[dict[str, _Head], set[str]]:
-        """What to go back to if the next change fails."""
+        """What to go back to if the next change fails; no rows are waiting then."""
         return dict(self._heads), set(self._dirty)
 
     def back_to(self, mark: tuple[dict[str, _Head], set[str]]) -> None:
         self._heads, self._dirty = mark
+        for rows in self._waiting.values():
+            rows.clear()
 
     def make(self, change: Change) -> Committed:
         """Write *change*."""
         return self._makers[type(change)](self, change)
 
+    def flush_rows(self) -> None:
+        """Write the rows that were put off: many to a statement."""
+        for table, rows in self._waiting.items():
+            if rows:
+                _insert(self.db, table, rows)
+                rows.clear()
+
     def flush(self) -> None:
-        """Write the heads that moved."""
+        """Write what was put off, and the heads that moved."""
+        self.flush_rows()
         for environment in self._dirty:
             head = self._heads[environment]
             self.db.execute(
@@ -102,13 +122,12 @@ class Transaction:
             self._insert_connection(connection)
         else:
             self._update_connection(connection, change.expected_generation)
-        for key in change.dropped:
+        for key in (*change.dropped, *(secret.key for secret in change.secrets if change.expected_generation)):
             self.db.execute("DELETE FROM secrets WHERE connection = ? AND key = ?", (connection.id, key))
-        for secret in change.secrets:
-            self.db.execute(
-                "INSERT OR REPLACE INTO secrets (connection, key, sealed, key_id, fingerprint, updated_at) VALUES (?,?,?,?,?,?)",
-                (connection.id, secret.key, secret.sealed, secret.key_id, secret.fingerprint, secret.updated_at),
-            )
+        self._waiting["secrets"] += [
+            (connection.id, secret.key, secret.sealed, secret.key_id, secret.fingerprint, secret.updated_at)
+            for secret in change.secrets
+        ]
         deployments: tuple[Deployment, ...] = ()
         if connection.deploy or change.was_deployed:
             deployments = self._desire(connection, connection.deploy, change.audit, change.expected_generation is None)
@@ -117,6 +136,10 @@ class Transaction:
         return Committed(deployments)
 
     def _insert_connection(self, c: Connection) -> None:
+        if c.project not in self._known_projects:
+            if not self.db.execute("SELECT 1 FROM projects WHERE id = ?", (c.project,)).get:
+                raise Stale("the project is gone")
+            self._known_projects.add(c.project)
         try:
             self.db.execute(
                 "INSERT INTO connections (id, project, name, name_key, type, enabled, deploy, generation, document, hash,"
@@ -126,11 +149,6 @@ class Transaction:
             )  # fmt: skip
         except apsw.ConstraintError:
             raise NameTaken("the name is taken") from None
-        if self._project_gone(c.project):
-            raise Stale("the project is gone")
-
-    def _project_gone(self, project: str) -> bool:
-        return not self.db.execute("SELECT 1 FROM projects WHERE id = ?", (project,)).get
 
     def _update_connection(self, c: Connection, expected_generation: int) -> None:
         try:
@@ -174,10 +192,8 @@ class Transaction:
             deployment = Deployment(
                 new_id("dep"), environment, c.id, c.generation, revision, audit.request_id, audit.at
             )
-            self.db.execute(
-                "INSERT INTO deployments (id, environment, connection, generation, revision, request_id, created_at)"
-                " VALUES (?,?,?,?,?,?,?)",
-                (deployment.id, environment, c.id, c.generation, revision, audit.request_id, audit.at),
+            self._waiting["deployments"].append(
+                (deployment.id, environment, c.id, c.generation, revision, audit.request_id, audit.at)
             )
             deployments.append(deployment)
         return tuple(deployments)
@@ -197,13 +213,17 @@ class Transaction:
         head = _Head(head.revision + 1, add(head.digest, change))
         self._heads[environment] = head
         self._dirty.add(environment)
-        self.db.execute(
-            "INSERT INTO desired (environment, connection, revision, generation, present, hash, changed_at)"
-            " VALUES (?,?,?,?,?,?,?) ON CONFLICT (environment, connection) DO UPDATE SET revision = excluded.revision,"
-            " generation = excluded.generation, present = excluded.present, hash = excluded.hash,"
-            " changed_at = excluded.changed_at",
-            (environment, connection, head.revision, generation, present, content if present else b"", at),
-        )
+        row = (environment, connection, head.revision, generation, present, content if present else b"", at)
+        if is_new:
+            self._waiting["desired"].append(row)
+        else:
+            self.db.execute(
+                "INSERT INTO desired (environment, connection, revision, generation, present, hash, changed_at)"
+                " VALUES (?,?,?,?,?,?,?) ON CONFLICT (environment, connection) DO UPDATE SET revision = excluded.revision,"
+                " generation = excluded.generation, present = excluded.present, hash = excluded.hash,"
+                " changed_at = excluded.changed_at",
+                row,
+            )
         return head.revision
 
     def _holds(self, environment: str, connection: str) -> bool:
@@ -256,6 +276,7 @@ class Transaction:
         self.db.execute("DELETE FROM projects WHERE id = ?", (change.project.id,))
         self.db.execute("DELETE FROM environment_projects WHERE project = ?", (change.project.id,))
         self._targets.clear()
+        self._known_projects.clear()
         self._audit(change.audit)
         return Committed()
 
@@ -453,11 +474,9 @@ class Transaction:
         return Committed()
 
     def _audit(self, entry: AuditEntry) -> None:
-        self.db.execute(
-            "INSERT INTO audit (at, actor, token, request_id, address, action, noun, noun_id, name, project, changed)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        self._waiting["audit"].append(
             (entry.at, entry.actor, entry.token, entry.request_id, entry.address, entry.action, entry.noun, entry.noun_id,
-             entry.name, entry.project, " ".join(entry.changed)),
+             entry.name, entry.project, " ".join(entry.changed))
         )  # fmt: skip
 
     _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {
@@ -482,3 +501,20 @@ class Transaction:
         SetMeta: _set_meta,
         Forget: _forget,
     }
+
+
+def _insert(db: apsw.Connection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    """
+    Insert *rows*, a power of two of them to a statement, so that there are few statements to prepare.
+
+    One statement for many rows also means that the interpreter's lock changes hands once for them, and not once
+    each: the thread that answers requests is not held up.
+    """
+    columns = _ROWS[table]
+    one = f"({','.join('?' * (columns.count(',') + 1))})"
+    done = 0
+    while done < len(rows):
+        size = min(64, 1 << ((len(rows) - done).bit_length() - 1))
+        values = [value for row in rows[done : done + size] for value in row]
+        db.execute(f"INSERT INTO {table} ({columns}) VALUES {','.join([one] * size)}", values)
+        done += size

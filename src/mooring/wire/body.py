@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,7 +24,13 @@ RESPONSE_KEYS: frozenset[str] = frozenset(
 )
 """Keys of our own answers, and of older clients, that requests may carry: ignored."""
 
-COMMON_KEYS = ("type", "name", "description", "deployToWorker", "enabled")
+COMMON_KEYS: frozenset[str] = frozenset({"type", "name", "description", "deployToWorker", "enabled"})
+"""What every connection has, whatever its type."""
+
+
+def typed_fields(document: dict[str, Any]) -> dict[str, Any]:
+    """The typed fields in the document of a stored connection, with their holes."""
+    return {key: value for key, value in document.items() if key not in COMMON_KEYS and key not in RESPONSE_KEYS}
 
 
 class CommonFields(Part):
@@ -110,13 +116,18 @@ def _discriminator(values: dict[str, Any]) -> tuple[str | None, str | None]:
     return found, mode
 
 
-def _common(values: dict[str, Any], problems: list[Problem]) -> CommonFields:
-    taken = {key: values.pop(key) for key in ("description", "deployToWorker", "enabled") if key in values}
-    try:
-        common = CommonFields.model_validate(taken)
-    except ValidationError as exc:
-        problems += problems_of(exc)
-        return CommonFields()
+class _Common(NamedTuple):
+    description: str | None = None
+    deploy_to_worker: bool = True
+    enabled: bool = True
+
+
+def _common(values: dict[str, Any], problems: list[Problem]) -> _Common:
+    description, deploy, enabled = (values.pop(key, None) for key in ("description", "deployToWorker", "enabled"))
+    if type(deploy) is type(enabled) is bool and (description is None or type(description) is str):
+        common = _Common(description, deploy, enabled)
+    else:
+        common = _coerced({"description": description, "deployToWorker": deploy, "enabled": enabled}, problems)
     if common.description is not None and len(common.description) > MAX_DESCRIPTION:
         problems.append(
             Problem(
@@ -124,6 +135,16 @@ def _common(values: dict[str, Any], problems: list[Problem]) -> CommonFields:
             )
         )
     return common
+
+
+def _coerced(taken: dict[str, Any], problems: list[Problem]) -> _Common:
+    """The common fields where they are not of their plain types, or absent."""
+    try:
+        common = CommonFields.model_validate(taken)
+    except ValidationError as exc:
+        problems += problems_of(exc)
+        return _Common()
+    return _Common(common.description, common.deploy_to_worker, common.enabled)
 
 
 def card_of(registry: Registry, type_name: str | None) -> ConnectionType:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from mooring.errors import InvalidConfig, MooringError
 
 
 def dumps(value: Any) -> str:
     """Compact JSON text; what is no ASCII stays readable."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return to_json(value).decode()
 
 
 def listed(documents: Sequence[str]) -> str:

@@ -1,5 +1,5 @@
 """
-The frames between control plane and worker: JSON texts, each at most 1 MiB.
+The frames between control plane and worker: JSON texts, one or more to a message, one to a line, at most 1 MiB.
 
     → hello   the worker says what it has        ← hello   how the control plane goes on from there
     ← put, del  staged                           ← commit  apply everything since the last one
@@ -23,6 +23,10 @@ HEARTBEAT_S = 15
 LEASE_S = 40
 APPLY_PATIENCE_S = 0.05
 """How long a worker waits for slow connections before it reports them as pending, so that they hold up no other."""
+
+MAX_PENDING = 200
+BACK_PRESSURE_S = 2.0
+"""A worker with more connections than that being applied takes so much longer to ask for the next ones."""
 
 
 class NotAFrame(ValueError):
@@ -73,7 +77,11 @@ class Welcome(Frame):
 
 
 class Put(Frame):
-    """The worker shall hold this generation. `sealed` is base64 of the secrets by key, under the environment's key."""
+    """
+    The worker shall hold this generation.
+
+    `config` is the public document with its holes; `sealed` base64 of the secrets by key, under the environment's key.
+    """
 
     t: Literal["put"] = "put"
     revision: int
@@ -177,7 +185,7 @@ def from_worker(text: str) -> Hello | Report | Ping | Pong:
 
 
 def from_control(text: str) -> Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye:
-    """The frame that the control plane sent. Raises `NotAFrame`."""
+    """One frame that the control plane sent. Raises `NotAFrame`."""
     return cast("Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye", _read(_FROM_CONTROL, text))
 
 

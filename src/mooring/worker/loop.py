@@ -7,7 +7,6 @@ import base64
 import contextlib
 import os
 import random
-from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,9 +19,11 @@ from mooring.kit.log import log
 from mooring.plugin.registry import Registry
 from mooring.wire.frames import (
     APPLY_PATIENCE_S,
+    BACK_PRESSURE_S,
     HEARTBEAT_S,
     MAX_EXCEPTIONS,
     MAX_FRAME,
+    MAX_PENDING,
     Bye,
     Commit,
     Delete,
@@ -42,6 +43,7 @@ from mooring.worker.state import WorkerState
 SILENCE_S = HEARTBEAT_S * 3
 RECONNECT_S = 5.0
 AFTER_BYE_S = 30.0
+CROWD = 50
 
 
 class Refused(NotAuthenticated):
@@ -135,20 +137,28 @@ class Loop:
     async def _listen(self, socket: ClientConnection) -> float:
         while True:
             async with asyncio.timeout(SILENCE_S):
-                frame = from_control(str(await socket.recv()))
-            match frame:
-                case Put() | Delete():
-                    self._state.stage(frame)
-                case Commit():
-                    await self._commit(socket, frame)
-                case Ping():
-                    await socket.send(Pong().text())
-                case Reset():
-                    log.warning("reset", why=frame.why)
-                    self._state.epoch = None
-                    return 0.0
-                case Bye():
-                    return self._after(frame)
+                message = str(await socket.recv())
+            for line in message.split("\n"):
+                wait_s = await self._take(socket, from_control(line))
+                if wait_s is not None:
+                    return wait_s
+
+    async def _take(self, socket: ClientConnection, frame: Any) -> float | None:
+        """Act on one frame; a number where the stream is over: how long to wait before the next."""
+        match frame:
+            case Put() | Delete():
+                self._state.stage(frame)
+            case Commit():
+                await self._commit(socket, frame)
+            case Ping():
+                await socket.send(Pong().text())
+            case Reset():
+                log.warning("reset", why=frame.why)
+                self._state.epoch = None
+                return 0.0
+            case Bye():
+                return self._after(frame)
+        return None
 
     async def _commit(self, socket: ClientConnection, frame: Commit) -> None:
         changes = self._state.commit(frame)
@@ -157,9 +167,21 @@ class Loop:
         if tasks:
             # A slow one holds up no other: it is reported as pending, and again when it is done.
             await asyncio.wait(tasks, timeout=APPLY_PATIENCE_S)
+            await self._catch_up(tasks)
         self._news.clear()
         await socket.send(self._report().text())
-        if not self.settled.is_set() and not any(exception.state == "pending" for exception in self._pool.exceptions()):
+        self._note_settled()
+
+    async def _catch_up(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Back-pressure: while very many are being applied, do not ask for more yet."""
+        waiting: set[asyncio.Task[None]] = {task for task in tasks if not task.done()}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BACK_PRESSURE_S):
+                while waiting and self._pool.pending > MAX_PENDING:
+                    _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+
+    def _note_settled(self) -> None:
+        if self._pool.pending == 0 and self._state.nonce:
             self.settled.set()
 
     async def _report_news(self, socket: ClientConnection) -> None:
@@ -167,11 +189,11 @@ class Loop:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await self._news.wait()
-                await asyncio.sleep(0.005)
+                # One by one they are reported at once; a crowd, together.
+                await asyncio.sleep(0.005 if self._pool.pending < CROWD else 0.1)
                 self._news.clear()
                 await socket.send(self._report().text())
-                if not any(exception.state == "pending" for exception in self._pool.exceptions()):
-                    self.settled.set()
+                self._note_settled()
 
     def _report(self) -> Report:
         state = self._state
@@ -197,6 +219,3 @@ async def tidying(pool: Pool, every_s: float = 15.0) -> None:
             await pool.tidy()
         except Exception as exc:  # the edge of a task: the next round may work
             log.error("tidy_failed", error=type(exc).__name__)
-
-
-Stop = Callable[[], Any]

@@ -33,6 +33,7 @@ from mooring.plugin.config import join, read_config, unresolved
 from mooring.plugin.connector import Context
 from mooring.plugin.materials import MaterialMissing, NoMaterials
 from mooring.plugin.registry import Registry
+from mooring.wire.body import typed_fields
 from mooring.wire.frames import ExceptionFrame, Put
 from mooring.worker.guard import Closing, Guard, ProbeReport
 
@@ -42,6 +43,7 @@ DISABLE_GRACE_S = 3.0
 DISABLE_STOP_S = 1.5
 MAX_STARTED = 500
 BUILDS_AT_ONCE = 32
+UNWELL = ("pending", "failed", "held")
 
 
 class BuildFailed(Exception):
@@ -65,10 +67,6 @@ class Entry:
     since: int = field(default_factory=now_ms)
     task: asyncio.Task[None] | None = None
 
-    def become(self, state: str, reason: str = "", message: str = "") -> None:
-        if (state, reason, message) != (self.state, self.reason, self.message):
-            self.state, self.reason, self.message, self.since = state, reason, message, now_ms()
-
 
 class Pool:
     """Every connection that this worker was told to hold."""
@@ -77,6 +75,8 @@ class Pool:
         self._registry, self._ca_file, self._idle_s = registry, ca_file, idle_s
         self._entries: dict[str, Entry] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self._unwell: dict[str, Entry] = {}
+        self._pending = 0
         self._key: bytes = b""
         self._closing: set[asyncio.Task[None]] = set()
         self._builds = asyncio.Semaphore(BUILDS_AT_ONCE)
@@ -97,7 +97,7 @@ class Pool:
             self._forget_name(entry)
             entry.wanted = frame
         self._names[frame.project, name_key(frame.name)] = frame.id
-        entry.become("pending", "APPLIED", "being applied")
+        self._become(entry, "pending", "APPLIED", "being applied")
         before, entry.task = entry.task, asyncio.create_task(self._apply(entry, frame, entry.task))
         if before is not None and not before.done():
             before.cancel()
@@ -108,10 +108,29 @@ class Pool:
         entry = self._entries.pop(connection, None)
         if entry is None:
             return None
+        if self._unwell.pop(connection, None) is not None and entry.state == "pending":
+            self._pending -= 1
         self._forget_name(entry)
         if entry.task is not None:
             entry.task.cancel()
         return self._retire(entry, DISABLE_GRACE_S, DISABLE_STOP_S)
+
+    @property
+    def pending(self) -> int:
+        """How many connections are still being applied."""
+        return self._pending
+
+    def _become(self, entry: Entry, state: str, reason: str = "", message: str = "") -> None:
+        connection = entry.wanted.id
+        if self._entries.get(connection) is not entry:
+            return  # it was let go of meanwhile
+        self._pending += (state == "pending") - (connection in self._unwell and entry.state == "pending")
+        if state in UNWELL:
+            self._unwell[connection] = entry
+        else:
+            self._unwell.pop(connection, None)
+        if (state, reason, message) != (entry.state, entry.reason, entry.message):
+            entry.state, entry.reason, entry.message, entry.since = state, reason, message, now_ms()
 
     def exceptions(self) -> list[ExceptionFrame]:
         """Every connection that is not well."""
@@ -120,8 +139,7 @@ class Pool:
                 id=connection, generation=entry.wanted.generation, serving_generation=entry.serving_generation,
                 state=entry.state, reason=entry.reason, message=entry.message[:1000], since=entry.since,  # type: ignore[arg-type]
             )
-            for connection, entry in self._entries.items()
-            if entry.state in ("pending", "failed", "held")
+            for connection, entry in self._unwell.items()
         ]  # fmt: skip
 
     async def _apply(self, entry: Entry, frame: Put, before: asyncio.Task[None] | None) -> None:
@@ -140,17 +158,18 @@ class Pool:
         """Try to let *frame* serve. True where it may work later and should be tried again."""
         if not frame.enabled:
             await self._settle(self._retire(entry, DISABLE_GRACE_S, DISABLE_STOP_S))
-            entry.become("disabled")
+            self._become(entry, "disabled")
             return False
         try:
             async with self._builds:
                 fresh = await self._build(frame)
         except BuildFailed as exc:
-            entry.become("held" if entry.live else "failed", exc.reason, exc.message)
+            self._become(entry, "held" if entry.live else "failed", exc.reason, exc.message)
             return exc.reason == "BUILD_TIMEOUT"
         except Exception as exc:  # one bad connection must not take others with it
             log.error("build_failed", connection=frame.id, error=type(exc).__name__)
-            entry.become(
+            self._become(
+                entry,
                 "held" if entry.live else "failed",
                 "INTERNAL",
                 f"an unexpected {type(exc).__name__}; see the worker's log",
@@ -163,11 +182,11 @@ class Pool:
             raise
         if why_not is not None:
             await fresh.close(0)
-            entry.become("held", "PROBE_FAILED", why_not)
+            self._become(entry, "held", "PROBE_FAILED", why_not)
             return True
         old = entry.live
         entry.live, entry.serving_generation = fresh, frame.generation
-        entry.become("applied")
+        self._become(entry, "applied")
         if old is not None:
             self._spawn(old.close(DRAIN_S))
         return False
@@ -181,7 +200,7 @@ class Pool:
             raise BuildFailed(
                 "UNSUPPORTED_TYPE", f"{card.title} connections can be kept, and not used yet, by this version"
             )
-        values, _ = join(card.config, frame.config, self._secrets(frame))
+        values, _ = join(card.config, typed_fields(frame.config), self._secrets(frame))
         open_references = list(unresolved(values))
         if open_references:
             raise BuildFailed("VARIABLE_MISSING", f"unresolved variable in: {', '.join(open_references[:10])}")

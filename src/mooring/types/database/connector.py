@@ -138,6 +138,7 @@ class DatabaseConnector(Connector[DatabaseConfig]):
                 session = await driver.connect()
             async with probe.step("round trip"):
                 await driver.fetch(session, "select 1", [], 1)
+                await driver.close(session)
         finally:
             if session is not None:
                 driver.abort(session)
@@ -180,17 +181,18 @@ class DatabaseConnector(Connector[DatabaseConfig]):
         if config.use_credentials:
             user, password = config.username, config.password.get_secret_value() if config.password else None
         tls = tls_of(config, target, self.context)
+        name = self.context.name
+        driver: Driver[Any]
         if target.dialect == "MYSQL":
-            made: Driver[Any] = _driver("mysql", "MySqlDriver")(target, user, password, tls, name=self.context.name)
-            return made
-        if not user:
+            driver = _driver("mysql", "MySqlDriver")(target, user, password, tls, name=name)
+        elif user:
+            most = config.max_statements
+            driver = _driver("postgres", "PostgresDriver")(target, user, password, tls, name=name, max_statements=most)
+        else:
             raise Misconfigured(
                 "there is no user name to connect with", hint="Switch useCredentials on, or put user=... into jdbcUrl."
             )
-        made = _driver("postgres", "PostgresDriver")(
-            target, user, password, tls, name=self.context.name, max_statements=config.max_statements
-        )
-        return made
+        return driver
 
 
 def _driver(module: str, name: str) -> Any:

@@ -45,6 +45,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 _PORTS = range(1, 65536)
+_NO_CREDENTIALS = frozenset({"encryptpassword"})
+"""Parameters that are named like a credential and hold true or false."""
 
 _HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_{_MASK}][A-Za-z0-9_.\-{_MASK}]*)"
 _HOSTS = rf"{_HOST}(?::[0-9{_MASK}]+)?(?:,{_HOST}(?::[0-9{_MASK}]+)?)*"
@@ -227,7 +229,7 @@ def credential_spans(text: str) -> list[Span]:
     if pieces.password is not None and pieces.password.text:
         spans.append(Span("userinfo", pieces.password.start, pieces.password.end))
     for name, value in pieces.parameters:
-        if value.text and is_credential_parameter(name):
+        if value.text and is_credential_parameter(name) and plain_name(name) not in _NO_CREDENTIALS:
             spans.append(Span(plain_name(name), value.start, value.end))
     return spans
 
@@ -303,6 +305,8 @@ def _scan(text: str) -> _Pieces:
     pieces.user, pieces.password = _piece(match, "user", text), _piece(match, "password", text)
     if form.dialect == "SQL_SERVER":
         if match["instance"]:
+            if pieces.hosts[0][1] is not None:
+                raise _malformed("must name the port after the instance")
             pieces.parameters.append(("instanceName", _Piece(match["instance"], *match.span("instance"))))
         if match["port"]:
             if pieces.hosts[0][1] is not None:

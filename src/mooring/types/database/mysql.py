@@ -20,7 +20,7 @@ from pymysql.err import InterfaceError, MySQLError, OperationalError
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
 from mooring.types.database.jdbc import JdbcUrl
-from mooring.types.database.port import CHUNK, MOST_BYTES, Done, NothingSent, Parameters, Rows
+from mooring.types.database.port import CHUNK, Collector, Done, NothingSent, Parameters, Rows
 from mooring.types.database.statement import for_mysql
 from mooring.types.database.tls import Tls
 from mooring.types.database.values import plain, weight
@@ -30,6 +30,9 @@ CONNECT_S: Final = 10.0
 DRAIN_ROWS: Final = 2000
 """Rows beyond the wanted ones that are read and dropped, before dropping the connection is cheaper."""
 
+DRAIN_BYTES: Final = 2000
+"""The largest of those rows."""
+
 _NO_TLS, _GONE, _SYNTAX = 2026, 2006, 1064
 _WEAK_LOGIN: Final = 2061
 _PLUGINS: Final = ("", "mysql_native_password", "caching_sha2_password", "sha256_password")
@@ -37,12 +40,14 @@ _DECODERS: Final = {key: value for key, value in decoders.items() if key != FIEL
 """Times of day stay the text that the server sends, `10:30:00`."""
 
 
-class Session(aiomysql.Connection):
+class Session(aiomysql.Connection):  # type: ignore[misc]  # the library has no types
     """
     A connection that is stricter than the client library's own.
 
     One statement at a time; no login in the clear or by the old hash; TLS where it is asked for, or no word.
     """
+
+    _server_auth_plugin: str
 
     def __init__(self, *, tls: Tls, found_rows: bool, **arguments: Any) -> None:
         super().__init__(ssl=tls.context, autocommit=True, conv=_DECODERS, charset="utf8mb4", **arguments)
@@ -55,6 +60,21 @@ class Session(aiomysql.Connection):
     def is_alive(self) -> bool:
         """False where the other end is known to have hung up."""
         return self._reader is not None and not self._reader.eof_received and self._reader.exception() is None
+
+    def drop(self) -> None:
+        """Close the socket at once."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self.close()
+
+    async def leave(self) -> None:
+        """Say goodbye, and wait until the socket is closed."""
+        writer = self._writer
+        with suppress(MySQLError, OSError):
+            await self.ensure_closed()
+            if writer is not None:
+                await writer.wait_closed()
+        self.close()
 
     async def _request_authentication(self) -> None:
         # The library goes on in the clear where the server, or somebody on the way, offers no TLS.
@@ -108,7 +128,8 @@ class MySqlDriver:
             except (OSError, OperationalError) as exc:
                 if isinstance(exc, OperationalError) and not isinstance(exc.__cause__, OSError):
                     raise
-                failure = network_error(exc.__cause__ or exc, f"{host}:{port}")
+                cause = exc.__cause__ if isinstance(exc, OperationalError) else None
+                failure = network_error(cause or exc, f"{host}:{port}")
                 failure.__cause__ = exc
         assert failure is not None  # there is at least one endpoint
         raise failure
@@ -119,7 +140,7 @@ class MySqlDriver:
             async with asyncio.timeout(self._connect_s):
                 await session._connect()  # what the library's own connect() does, for our class
         except BaseException:
-            session.close()
+            session.drop()
             raise
         return session
 
@@ -127,20 +148,19 @@ class MySqlDriver:
         if session.is_busy:
             await self._kill(session)
         session.is_busy = False
-        with suppress(MySQLError, OSError):
-            await session.ensure_closed()
-        session.close()
+        await session.leave()
 
     async def _kill(self, session: Session) -> None:
         """End a statement that goes on at the server after its user left."""
         helper = await self._connected(session.host, session.port)
         try:
             await helper.query(f"KILL {int(session.thread_id())}")
+            await helper.leave()
         finally:
-            helper.close()
+            helper.drop()
 
     def abort(self, session: Session) -> None:
-        session.close()
+        session.drop()
 
     def is_alive(self, session: Session) -> bool:
         return session.is_alive()
@@ -163,7 +183,9 @@ class MySqlDriver:
     async def execute(self, session: Session, sql: str, parameters: Parameters) -> Done:
         return await self._run(session, sql, parameters, self._done)
 
-    async def _run(self, session: Session, sql: str, parameters: Parameters, finish: Callable[[Any], Awaitable[T]]) -> T:
+    async def _run(
+        self, session: Session, sql: str, parameters: Parameters, finish: Callable[[Any], Awaitable[T]]
+    ) -> T:
         sql, values = for_mysql(sql, parameters)
         arguments = None if values is None else [_argument(index, value) for index, value in enumerate(values, 1)]
         if not session.is_alive():
@@ -175,7 +197,7 @@ class MySqlDriver:
                 await cursor.execute(sql, arguments)
                 result = await finish(cursor)
         except TimeoutError as exc:
-            session.close()
+            session.drop()
             raise Unreachable(
                 f"{self.address} did not answer within the socketTimeout of jdbcUrl",
                 hint="Whether the statement took effect is not known. Make it lighter, or allow more time.",
@@ -189,21 +211,14 @@ class MySqlDriver:
     async def _fetch(self, session: Session, cursor: Any, max_rows: int) -> Rows:
         columns = [column[0] for column in cursor.description or ()]
         kinds = [column[1] == FIELD_TYPE.JSON for column in cursor.description or ()]
-        rows: list[list[Any]] = []
-        size = 0
-        while columns and (chunk := await cursor.fetchmany(min(CHUNK, max_rows + 1 - len(rows)))):
-            for record in chunk:
-                row = [_value(value, is_json) for value, is_json in zip(record, kinds, strict=True)]
-                size += weight(row)
-                rows.append(row)
-            if len(rows) > max_rows or size > MOST_BYTES:
-                break
-        truncated = len(rows) > max_rows or size > MOST_BYTES
-        if truncated and len(await cursor.fetchmany(DRAIN_ROWS)) == DRAIN_ROWS:
-            session.close()
+        found = Collector(max_rows)
+        while columns and not found.is_full and (record := await cursor.fetchone()) is not None:
+            found.add([_value(value, is_json) for value, is_json in zip(record, kinds, strict=True)])
+        if found.is_full and not await _drained(cursor):
+            session.drop()
         else:
             await cursor.close()
-        return Rows(columns, rows[:max_rows], truncated)
+        return found.result(columns)
 
     async def _done(self, cursor: Any) -> Done:
         if cursor.description is None:
@@ -251,6 +266,17 @@ class MySqlDriver:
         if isinstance(error, UnicodeError):
             return Misconfigured("a text holds characters that cannot be encoded", hint="Remove lone surrogates.")
         return network_error(error, self.address) if isinstance(error, OSError | EOFError) else None
+
+
+async def _drained(cursor: Any) -> bool:
+    """Read the rest of a result where it is short. The protocol knows no other way to be rid of it."""
+    for _ in range(DRAIN_ROWS):
+        record = await cursor.fetchone()
+        if record is None:
+            return True
+        if weight(plain(record)) > DRAIN_BYTES:
+            return False
+    return False
 
 
 def _seconds(parameters: Any, name: str) -> float | None:

@@ -24,7 +24,7 @@ PARAMETERS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "password": PASSWORD,
         "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
         "ssl": FLAG,
-        "sslNegotiation": ("postgres", "direct"),
+        "sslNegotiation": ("postgres",),
         "ApplicationName": TEXT,
         "currentSchema": TEXT,
         "connectTimeout": NUMBER,

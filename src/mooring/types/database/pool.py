@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Generic
 
-from mooring.errors import Unreachable
+from mooring.errors import Busy, Unreachable
 from mooring.types.database.port import Driver, Session
 
 PING_S: Final = 5.0
@@ -62,6 +62,7 @@ class Pool(Generic[Session]):
         self._held = 0
         self._idle: list[_Member[Session]] = []
         self._out: set[_Member[Session]] = set()
+        self._all_back = asyncio.Event()
         self._burials: set[asyncio.Task[None]] = set()
         self._growth: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -97,9 +98,9 @@ class Pool(Generic[Session]):
     async def end(self) -> None:
         """Stop for good; what is still lent after a moment is dropped."""
         self._ended = True
-        deadline = time.monotonic() + GRACE_S
-        while self._out and time.monotonic() < deadline:
-            await asyncio.sleep(SHORTEST_ROUND_S)
+        if self._out:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_back.wait(), GRACE_S)
         for member in self._out:
             self._driver.abort(member.session)
         await self.stop()
@@ -110,11 +111,13 @@ class Pool(Generic[Session]):
         A session of one's own while the block runs.
 
         Raises:
-            Unreachable: none came free, or none could be opened, within the longest wait.
+            Busy: none came free within the longest wait.
+            Unreachable: none could be opened within the longest wait.
         """
         member = await self._enter()
         member.lent = native
         self._out.add(member)
+        self._all_back.clear()
         try:
             yield member.session
         except Exception:
@@ -150,7 +153,7 @@ class Pool(Generic[Session]):
         except TimeoutError:
             waited = f"{self._limits.wait_s * 1000:g} ms"
             if waiting:
-                raise Unreachable(
+                raise Busy(
                     f"all {self._limits.maximum} connections to {self._driver.address} were in use for {waited}",
                     hint="Retry when there is less to do, or raise maxPoolSize (or connectionTimeout) in the connection.",
                 ) from None
@@ -183,10 +186,15 @@ class Pool(Generic[Session]):
         if not keep:
             self._bury(member)
             return
-        self._out.discard(member)
+        self._is_back(member)
         member.used = time.monotonic()
         self._idle.append(member)
         self._free()
+
+    def _is_back(self, member: _Member[Session]) -> None:
+        self._out.discard(member)
+        if not self._out:
+            self._all_back.set()
 
     async def _is_tidied(self, member: _Member[Session]) -> bool:
         if not self._driver.is_alive(member.session):
@@ -244,7 +252,7 @@ class Pool(Generic[Session]):
 
     def _bury(self, member: _Member[Session]) -> None:
         """Close a lent session in the background, and free its slot only then."""
-        self._out.discard(member)
+        self._is_back(member)
 
         async def bury() -> None:
             try:

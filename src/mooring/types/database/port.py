@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from mooring.errors import ConnectorError
+from mooring.types.database.values import weight
 
 Parameters = Sequence[Any] | dict[str, Any]
 
 MOST_BYTES = 16 * 1024 * 1024
 """The most that one answer holds, roughly; what goes beyond is cut off."""
 
-CHUNK = 200
+FIRST_CHUNK, CHUNK = 10, 200
 """Rows taken from the server at a time."""
 
 
@@ -28,6 +29,37 @@ class Rows:
     columns: list[str]
     rows: list[list[Any]]
     truncated: bool
+
+
+class Collector:
+    """Gathers rows until there are enough, by number or by size."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._rows: list[list[Any]] = []
+        self._size = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more came than the answer takes."""
+        return len(self._rows) > self._max_rows or self._size > MOST_BYTES
+
+    def next_chunk(self) -> int:
+        """How many rows to ask the server for: few while little is known of their size, and one more than wanted."""
+        expected = max(self._size // max(len(self._rows), 1), 1)
+        fitting = (MOST_BYTES - self._size) // expected + 1 if self._rows else FIRST_CHUNK
+        return max(1, min(CHUNK, fitting, self._max_rows + 1 - len(self._rows)))
+
+    def add(self, row: list[Any]) -> None:
+        """Take one more row."""
+        if not self.is_full:
+            self._rows.append(row)
+            self._size += weight(row)
+
+    def result(self, columns: list[str]) -> Rows:
+        """What was gathered, without what is too much."""
+        rows = self._rows[:-1] if self.is_full and len(self._rows) > 1 else self._rows
+        return Rows(columns, rows[: self._max_rows], self.is_full)
 
 
 @dataclass(frozen=True)

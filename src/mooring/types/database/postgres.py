@@ -22,10 +22,10 @@ from asyncpg.prepared_stmt import PreparedStatement
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
 from mooring.types.database.jdbc import JdbcUrl
-from mooring.types.database.port import CHUNK, MOST_BYTES, Done, NothingSent, Parameters, Rows
+from mooring.types.database.port import CHUNK, Collector, Done, NothingSent, Parameters, Rows
 from mooring.types.database.statement import for_postgres
 from mooring.types.database.tls import Tls
-from mooring.types.database.values import plain, weight
+from mooring.types.database.values import plain
 
 T = TypeVar("T")
 CONNECT_S: Final = 10.0
@@ -74,7 +74,7 @@ class PostgresDriver:
             "server_settings": settings,
             "statement_cache_size": self._max_statements,
             "target_session_attrs": _STANDBY.get(parameters.get("targetServerType", "any"), "any"),
-            "direct_tls": parameters.get("sslNegotiation") == "direct" and tls.is_required,
+            "direct_tls": False,
             "krbsrvname": "postgres",
             "gsslib": "gssapi",
         }
@@ -107,7 +107,7 @@ class PostgresDriver:
         return not session.is_spent and not session.connection.is_closed()
 
     async def ping(self, session: Session) -> None:
-        await session.connection.execute("")
+        await session.connection.execute("select 1")
 
     async def tidy(self, session: Session, *, lent: bool) -> None:
         if session.connection.is_in_transaction():
@@ -135,6 +135,10 @@ class PostgresDriver:
                     # A table changed under a prepared statement; the server refused before running anything.
                     session.statements.clear()
                     return await attempt()
+        except asyncpg.InternalClientError:
+            # The server's farewell came in the middle of something, and the library waits for the rest of it.
+            session.is_spent = True
+            raise
         except TimeoutError as exc:
             session.is_spent = True
             raise Unreachable(
@@ -147,17 +151,11 @@ class PostgresDriver:
             statement, arguments, columns = await self._prepared(session, sql, values)
             kinds = [column.type.name in ("json", "jsonb") for column in columns]
             cursor = await statement.cursor(*arguments)
-            rows: list[list[Any]] = []
-            size = 0
-            while chunk := await cursor.fetch(min(CHUNK, max_rows + 1 - len(rows))):
+            found = Collector(max_rows)
+            while not found.is_full and (chunk := await cursor.fetch(found.next_chunk())):
                 for record in chunk:
-                    row = [_value(value, is_json) for value, is_json in zip(record.values(), kinds, strict=True)]
-                    size += weight(row)
-                    rows.append(row)
-                if len(rows) > max_rows or size > MOST_BYTES:
-                    break
-        truncated = len(rows) > max_rows or size > MOST_BYTES
-        return Rows([column.name for column in columns], _within(rows, max_rows), truncated)
+                    found.add([_value(value, is_json) for value, is_json in zip(record.values(), kinds, strict=True)])
+        return found.result([column.name for column in columns])
 
     async def _execute(self, session: Session, sql: str, values: list[Any]) -> Done:
         statement, arguments, columns = await self._prepared(session, sql, values)
@@ -193,10 +191,6 @@ class PostgresDriver:
     async def handshake(self, host: str, port: int) -> str | None:
         if self._tls.context is None:
             return "the TLS mode is disable"
-        if self._arguments["direct_tls"]:
-            _, writer = await asyncio.open_connection(host, port, ssl=self._tls.context, server_hostname=host)
-            writer.close()
-            return None
         reader, writer = await asyncio.open_connection(host, port)
         try:
             writer.write(_SSL_REQUEST)
@@ -214,7 +208,7 @@ class PostgresDriver:
             error = error.__cause__
         if isinstance(error, asyncpg.PostgresError):
             return _server_error(error, self.address)
-        if isinstance(error, asyncpg.InterfaceError):
+        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
             return _client_error(error, self.address)
         if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
             return _no_tls(self.address, self._tls.mode)
@@ -244,7 +238,7 @@ class _Transaction:
         if error is None:
             await self._transaction.commit()
         elif not self._connection.is_closed() and not isinstance(error, asyncio.CancelledError):
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 await self._transaction.rollback()
 
 
@@ -261,10 +255,6 @@ def _value(value: Any, is_json: bool) -> Any:
     if isinstance(value, asyncpg.BitString):
         return value.as_string().replace(" ", "")
     return plain(value)
-
-
-def _within(rows: list[list[Any]], max_rows: int) -> list[list[Any]]:
-    return rows if len(rows) <= max_rows else rows[:max_rows]
 
 
 def _row_count(status: str | None) -> int:
@@ -335,6 +325,7 @@ def _no_tls(address: str, mode: str) -> Misconfigured:
     )
 
 
+_ARGUMENT = re.compile(r"query argument \$(\d+)")
 _QUOTED = re.compile(r"'[^']*'|\"'[^\"]*\"")
 _VALUE_CLASSES: Final = ("22",)
 """Classes of SQLSTATE whose messages repeat the value."""
@@ -373,24 +364,24 @@ _STATES: Final[tuple[tuple[str, type[ConnectorError], str, str], ...]] = (
 
 
 def _server_error(error: asyncpg.PostgresError, address: str) -> ConnectorError:
+    if argument := _ARGUMENT.search(str(error)):
+        # Refused by the client library already, in a class that looks like the server's.
+        return Misconfigured(
+            f"parameter {argument[1]} does not fit the type that the server expects",
+            hint="Send the type of the column, or write a cast: ?::integer.",
+        )
     state = error.sqlstate or ""
     _, kind, message, hint = next(entry for entry in _STATES if state.startswith(entry[0]))
     return kind(message.format(address=address, said=_said(error, state), state=state), hint=hint)
 
 
-def _client_error(error: asyncpg.InterfaceError, address: str) -> ConnectorError:
+def _client_error(error: Exception, address: str) -> ConnectorError:
     text = str(error)
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return Unreachable(
             f"none of {address} is a server of the kind that targetServerType asks for",
             hint="Wait until one takes that part, or change the parameter in jdbcUrl.",
         )
-    if isinstance(error, asyncpg.DataError):
-        found = re.search(r"\$(\d+)", text)
-        return Misconfigured(
-            f"parameter {found[1] if found else '?'} does not fit the type that the server expects",
-            hint="Send the type of the column, or write a cast: ?::integer.",
-        )
-    if "closed" in text or "another operation" in text:
+    if isinstance(error, asyncpg.InternalClientError) or "closed" in text or "another operation" in text:
         return Unreachable(f"the connection to {address} was lost", hint=_UNKNOWN_OUTCOME)
     return Misconfigured("the client library refused the call", hint="Check the statement and its parameters.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass
 
@@ -40,34 +39,28 @@ def tls_of(config: DatabaseConfig, target: JdbcUrl, context: Context) -> Tls:
                 f"the truststore '{used['trustStoreName']}' holds no certificate",
                 hint="Put the issuer's certificate into it.",
             )
-    made = client_context(
-        verify=mode.startswith("verify"),
-        verify_hostname=mode == "verify-full",
-        ca_file=context.ca_file,
-        trusted_pem=trusted,
-        versions=("TLSv1.2", "TLSv1.3"),
-    )
-    if "keyStoreName" in used:
-        store = context.materials.store(used["keyStoreName"])
-        if not store.chain or not store.key:
-            raise Misconfigured(
-                f"the keystore '{used['keyStoreName']}' holds no certificate with its key",
-                hint="Choose a keystore with a client certificate and its private key.",
-            )
-        _present(made, store.chain, store.key)
+    try:
+        made = client_context(
+            verify=mode.startswith("verify"),
+            verify_hostname=mode == "verify-full",
+            ca_file=context.ca_file,
+            trusted_pem=trusted,
+            versions=("TLSv1.2", "TLSv1.3"),
+            identity_pem=_identity(used["keyStoreName"], context) if "keyStoreName" in used else None,
+        )
+    except ssl.SSLError as exc:
+        raise Misconfigured(
+            "the certificates of the truststore or keystore cannot be used together",
+            hint="Check that a key belongs to its certificate, and upload the stores again.",
+        ) from exc
     return Tls(mode, made)
 
 
-def _present(context: ssl.SSLContext, chain: str, key: str) -> None:
-    """Have *context* present a client certificate. The library reads files only; this one is in memory."""
-    handle = os.memfd_create("client-certificate")
-    try:
-        with open(handle, "w", closefd=False) as file:
-            file.write(f"{chain}\n{key}")
-        context.load_cert_chain(f"/proc/self/fd/{handle}")
-    except ssl.SSLError as exc:
+def _identity(name: str, context: Context) -> str:
+    store = context.materials.store(name)
+    if not store.chain or not store.key:
         raise Misconfigured(
-            "the client certificate and its key do not belong together", hint="Upload the keystore again."
-        ) from exc
-    finally:
-        os.close(handle)
+            f"the keystore '{name}' holds no certificate with its key",
+            hint="Choose a keystore with a client certificate and its private key.",
+        )
+    return f"{store.chain}\n{store.key}"

@@ -254,6 +254,7 @@ class KafkaConnector(Connector[KafkaConfig]):
 
     async def _look_up(self) -> None:
         settings, troubles, topic = self._built(), self._troubles, self.config.topic_name
+        troubles.hope()
         try:
             await self._started().run(lambda producer: _find_topic(producer, topic, troubles, settings.max_block_s))
         except KafkaException as exc:

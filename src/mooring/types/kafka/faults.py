@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 
 _LONGEST = 300
+_LOGIN = ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED")
 _ADDRESS = re.compile(r"^(?:\w+://)?(\S+?)/(?:\d+|bootstrap): ")
 _NOISE = re.compile(r" ?\(after \d+ms in state [^()]*(?:\(s\)[^()]*)?\)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -50,7 +51,14 @@ class Troubles:
                 self.fatal = True
             elif reason is not None:
                 self._reason = reason
-                self._turned_away = isinstance(reason, Rejected)
+                self._turned_away = error.name() in _LOGIN
+
+    def hope(self) -> None:
+        """Another attempt begins: only fresh reasons count, save for a refused login, which nobody repeats."""
+        with self._lock:
+            self._all_down = False
+            if not self._turned_away:
+                self._reason = None
 
     def forget(self) -> None:
         """It works again."""
@@ -74,7 +82,7 @@ def explain_connection(error: DriverError) -> ConnectorError | None:
     """What an error of the callback says about reaching brokers; None where it says nothing."""
     address, text = _told(error)
     match error.name():
-        case "_AUTHENTICATION" | "SASL_AUTHENTICATION_FAILED":
+        case name if name in _LOGIN:
             return _login_refused(address, text)
         case "_SSL":
             return tls_failed(address, text)

@@ -165,7 +165,7 @@ class KafkaConfig(ConnectionConfig):
             return value
         given = value.get(MAP)
         entries = {key: entry for key, entry in given.items() if entry is not None} if type(given) is dict else given
-        if not entries:
+        if entries is None or entries == {}:
             servers = value.get("bootstrapServers")
             entries = _made_from(servers) if type(servers) is str and servers else None
         return {**value, MAP: entries} if entries is not given else value

@@ -23,14 +23,14 @@ Kind = Literal["text", "flag", "whole", "decimal", "choice", "servers", "jaas", 
 
 INT = 2**31 - 1
 LONG = 2**63 - 1
-VALUE_TYPES = ("STRING", "BOOLEAN", "INTEGER", "LONG", "DOUBLE", "FLOAT", "STRING_LIST", "URI", "SECRET")
 SERIALIZERS: dict[str, str] = {
     f"org.apache.kafka.common.serialization.{name}Serializer": name
     for name in ("String", "ByteArray", "Integer", "Long", "Double", "UUID")
 }
 """The serializers that are understood, by their Java class."""
 
-SERVER_LIST = r"^\s*(\[[0-9A-Fa-f:.%]+\]|[^\s,:/@\\\[\]\x00-\x1f\x7f-\x9f]+):[0-9]{1,5}(\s*,\s*(\[[0-9A-Fa-f:.%]+\]|[^\s,:/@\\\[\]\x00-\x1f\x7f-\x9f]+):[0-9]{1,5})*\s*$"
+_SERVER = r"(\[[0-9A-Fa-f:.%]+\]|[^\s,:/@\\\[\]\x00-\x1f\x7f-\x9f]+):[0-9]{1,5}"
+SERVER_LIST = f"^ *{_SERVER}( *, *{_SERVER})* *$"
 SERVER_LIST_REASON = "must be host:port pairs separated by commas, such as broker-1:9092,broker-2:9092"
 
 _URI = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")

@@ -48,7 +48,7 @@ def _target(value: str) -> str:
 
 def _oid(value: str) -> str:
     arcs = [int(arc) for arc in value.lstrip(".").split(".")]
-    if max(arcs) > MAX_ARC or (arcs[0] < 2 and arcs[1] > MAX_SECOND_ARC):  # noqa: PLR2004  # the root arcs of X.660
+    if max(arcs) > MAX_ARC or (arcs[0] < 2 and arcs[1] > MAX_SECOND_ARC):  # the root arcs of X.660
         raise PydanticCustomError("oid", "must be an object identifier whose numbers are in range")
     return value
 

@@ -9,5 +9,6 @@ TYPE = ConnectionType(
     group="HTTP",
     config=WebhookConfig,
     connector="mooring.types.webhook.connector:WebhookConnector",
+    operations=("send",),
     extra="webhook",
 )

@@ -202,6 +202,12 @@ class WebhookConnector(Connector[WebhookConfig]):
                     f"{address} did not answer as a web server does",
                     hint="Check the port, and whether it is https rather than http.",
                 )
+            case httpx2.RemoteProtocolError():
+                return Unreachable(
+                    f"{address} closed the connection without an answer; it may or may not have acted on the request",
+                    hint="Look at the server's own log for the reason. A server that wants a client certificate"
+                    " (keyStoreName) and gets none may do this too.",
+                )
             case httpx2.TransportError():
                 return network_error(_root(error), address)
             case OSError():
@@ -368,12 +374,20 @@ def _decompressed(raw: bytes, encoding: str) -> tuple[bytes, bool]:
 def _shown(content: bytes, charset: str | None, cut: bool) -> tuple[str, Literal["text", "base64"]]:
     """*content* as text if it is one, else in base64."""
     try:
-        b"".decode(charset or "utf-8")
-        text = codecs.getincrementaldecoder(charset or "utf-8")().decode(content, final=not cut)
+        text = codecs.getincrementaldecoder(_known(charset))().decode(content, final=not cut)
         text.encode()
-    except (LookupError, UnicodeError):
+    except UnicodeError:
         return base64.b64encode(content).decode(), "base64"
     return text, "text"
+
+
+def _known(charset: str | None) -> str:
+    """*charset* if there is one of that name that makes text of bytes, else UTF-8."""
+    try:
+        "a".encode(charset or "utf-8")
+    except (LookupError, UnicodeError):
+        return "utf-8"
+    return charset or "utf-8"
 
 
 def _root(error: BaseException) -> BaseException:

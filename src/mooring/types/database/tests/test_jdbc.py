@@ -77,7 +77,10 @@ LIFTED = [
     ("jdbc:mysql://u:s3:cret@h/db?password=two", "jdbc:mysql://u:__secret__@h/db?password=__secret__"),
     ("jdbc:oracle:thin:scott/tiger@h:1521:ORCL", "jdbc:oracle:thin:scott/__secret__@h:1521:ORCL"),
     ('jdbc:oracle:thin:scott/"ti@ger"@//h/svc', "jdbc:oracle:thin:scott/__secret__@//h/svc"),
-    ("jdbc:sqlserver://h;user=u;password=s3cret;encrypt=true", "jdbc:sqlserver://h;user=u;password=__secret__;encrypt=true"),
+    (
+        "jdbc:sqlserver://h;user=u;password=s3cret;encrypt=true",
+        "jdbc:sqlserver://h;user=u;password=__secret__;encrypt=true",
+    ),
     ("jdbc:sqlserver://h;password={s;3}}cret};encrypt=true", "jdbc:sqlserver://h;password=__secret__;encrypt=true"),
     ("jdbc:sybase:Tds:h:1/d?USER=u&PASSWORD=s3cret", "jdbc:sybase:Tds:h:1/d?USER=u&PASSWORD=__secret__"),
     ("jdbc:db2://h:1/d:user=u;password=s3cret;", "jdbc:db2://h:1/d:user=u;password=__secret__;"),
@@ -179,7 +182,14 @@ def test_repr_shows_neither_parameters_nor_login():
 
 
 @pytest.mark.parametrize(
-    "text", ["jdbc:postgresql://${h}:${p}/${d}?sslmode=${m}", "${url}", "jdbc:${x}", "jdbc:oracle:thin:@${tns}", "jdbc:mysql://${h}/d?${more}"]
+    "text",
+    [
+        "jdbc:postgresql://${h}:${p}/${d}?sslmode=${m}",
+        "${url}",
+        "jdbc:${x}",
+        "jdbc:oracle:thin:@${tns}",
+        "jdbc:mysql://${h}/d?${more}",
+    ],
 )
 def test_variables_stand_anywhere(text):
     """A variable reference satisfies every format until it is resolved."""
@@ -196,7 +206,8 @@ def test_variables_do_not_hide_a_parameter():
 # --- any address ---------------------------------------------------------------------------------------------
 
 _hosts = st.one_of(
-    st.from_regex(r"[a-z0-9][a-z0-9.\-]{0,20}", fullmatch=True), st.sampled_from(["::1", "2001:db8::7", "127.0.0.1", "a_b"])
+    st.from_regex(r"[a-z0-9][a-z0-9.\-]{0,20}", fullmatch=True),
+    st.sampled_from(["::1", "2001:db8::7", "127.0.0.1", "a_b"]),
 )
 _ports = st.one_of(st.none(), st.integers(1, 65535))
 _words = st.from_regex(r"[A-Za-z0-9_.\-]{1,12}", fullmatch=True)
@@ -211,7 +222,9 @@ def _urls(draw):
     encoded = dialect in _encoded
     single = dialect in ("SQL_SERVER", "SYBASE", "DB2", "APACHE_IMPALA", "TRINO")
     hosts = draw(st.lists(st.builds(Endpoint, _hosts, _ports), min_size=1, max_size=1 if single else 3))
-    form = draw(st.sampled_from({"MYSQL": ["", "mariadb"], "SYBASE": ["", "jtds"], "ORACLE": ["", "sid"]}.get(dialect, [""])))
+    form = draw(
+        st.sampled_from({"MYSQL": ["", "mariadb"], "SYBASE": ["", "jtds"], "ORACLE": ["", "sid"]}.get(dialect, [""]))
+    )
     text = _free if encoded else _raw
     if dialect == "ORACLE":
         database = draw(_words)
@@ -272,7 +285,13 @@ def test_a_password_never_survives_in_an_address_that_is_cut(text):
 @given(st.text(max_size=80))
 def test_any_text_is_read_or_refused(text):
     """No text makes the parser do anything but read or refuse, and its spans are of the text."""
-    for prefix in ("", "jdbc:postgresql://", "jdbc:oracle:thin:@", "jdbc:oracle:thin:@(DESCRIPTION=", "jdbc:sqlserver://h;"):
+    for prefix in (
+        "",
+        "jdbc:postgresql://",
+        "jdbc:oracle:thin:@",
+        "jdbc:oracle:thin:@(DESCRIPTION=",
+        "jdbc:sqlserver://h;",
+    ):
         whole = prefix + text
         problems_of_url(whole)
         spans = credential_spans(whole)

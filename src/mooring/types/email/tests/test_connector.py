@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.services import Service, black_hole, closed_port, mail, wait_for_mail
 
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable
 from mooring.plugin.materials import MaterialMissing, Store
 from mooring.testing.live import connected
 from mooring.types.email.tests.fake import HANG_UP, fake_mail_server
-from tests.support.services import Service, black_hole, closed_port, mail, wait_for_mail
 
 __all__ = ["mail"]
 
@@ -189,10 +189,11 @@ async def test_a_keystore_without_a_key(mail):
 
 async def test_a_wrong_password(mail):
     """A wrong password is the credential owner's move."""
-    error = await failure(real(mail, password=PASSWORD), ca_file=mail.ca)
+    async with connected(real(mail, password=PASSWORD), ca_file=mail.ca) as guard:
+        with pytest.raises(Rejected, match="refused the login as mooring: 535"):
+            await guard.use("send", {"to": "ada@example.com"})
 
-    assert isinstance(error, Rejected)
-    assert "refused the login as mooring: 535" in error.message
+        assert guard.health == "auth_failed"
 
 
 async def test_an_untrusted_certificate(mail):

@@ -14,3 +14,5 @@ def aimed(body: dict[str, Any], host: str, port: int) -> dict[str, Any]:
 
 
 FIRST_USE: tuple[str, dict[str, Any]] = ("send", {"body": {"hello": "world"}})
+
+EXEMPT: dict[str, str] = {"wrong_credential": "a 401 is an answer, whose status the caller judges"}
