@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("mooring.plugin.conformance")
+pytest.register_assert_rewrite("mooring.testing.conformance")
 
 from mooring.plugin import registry  # noqa: E402
 from mooring.plugin.card import ConnectionType  # noqa: E402
-from mooring.plugin.conformance import UPDATE_SNAPSHOTS, Conformance  # noqa: E402
+from mooring.testing.conformance import UPDATE_SNAPSHOTS, Conformance  # noqa: E402
 
 INIT = """
 from mooring.plugin.card import ConnectionType

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
-import mooring.types
 from mooring.errors import UnknownType
 from mooring.plugin.card import ConnectionType
 
+_ROOMS = "mooring.types"
 _LOOKS_LIKE_A_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
@@ -51,9 +51,10 @@ class Registry:
 
 
 def _found() -> Iterator[ConnectionType]:
-    for module in pkgutil.iter_modules(mooring.types.__path__):
+    rooms = importlib.import_module(_ROOMS)
+    for module in pkgutil.iter_modules(rooms.__path__):
         if module.ispkg:
-            yield importlib.import_module(f"mooring.types.{module.name}").TYPE
+            yield importlib.import_module(f"{_ROOMS}.{module.name}").TYPE
     for entry in entry_points(group="mooring.types"):
         yield entry.load()
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import os
 import re
 import socket
 import ssl
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from pydantic import Field
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Answer, Connector, Context, operation
+from mooring.plugin.materials import Store
 from mooring.plugin.network import network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.email.message import Finished, Mail, Mailbox, finish, mailbox
@@ -82,8 +81,7 @@ class _Waits:
     @classmethod
     def of(cls, config: EmailConfig) -> _Waits:
         connect, answer, write = (
-            int(config.property(key) or default) / 1000 if config.property(key) != "0" else None
-            for key, default in _DEFAULT_MS.items()
+            int(config.property(key) or default) / 1000 or None for key, default in _DEFAULT_MS.items()
         )
         return cls(connect, answer, None if answer is None or write is None else answer + write)
 
@@ -310,11 +308,8 @@ class EmailConnector(Connector[EmailConfig]):
         return mailbox(given)
 
     def _tls_context(self) -> ssl.SSLContext:
-        config = self.config
-        stores = [
-            self.context.materials.store(name) for name in (config.certificate_name, config.trust_store_name) if name
-        ]
-        identity = self.context.materials.store(config.key_store_name) if config.key_store_name else None
+        config, find = self.config, self.context.materials.store
+        stores = [find(name) for name in (config.certificate_name, config.trust_store_name) if name]
         trusted = "\n".join(store.trusted for store in stores if store.trusted)
         if stores and not trusted:
             raise Misconfigured(
@@ -322,20 +317,18 @@ class EmailConnector(Connector[EmailConfig]):
                 hint="Add the issuer of the server's certificate.",
             )
         try:
-            context = client_context(
+            return client_context(
                 verify_hostname=config.verify_hostname,
                 ca_file=self.context.ca_file,
                 trusted_pem=trusted or None,
                 versions=(config.property("mail.smtp.ssl.protocols") or "").split(),
+                identity_pem=_identity(find(config.key_store_name)) if config.key_store_name else None,
             )
-            if identity is not None:
-                _present(context, identity.chain, identity.key)
         except (ssl.SSLError, ValueError) as exc:
             raise Misconfigured(
                 "the certificates of this connection cannot be used for TLS",
                 hint="Check the truststore and the keystore.",
             ) from exc
-        return context
 
     def _refusal(self, error: aiosmtplib.SMTPResponseException) -> ConnectorError:
         if error.code == _UNINTELLIGIBLE:
@@ -419,22 +412,11 @@ def _abort(smtp: SMTP) -> None:
     smtp.close()
 
 
-def _present(context: ssl.SSLContext, chain: str | None, key: str | None) -> None:
-    """Let *context* show a client certificate."""
-    if not chain or not key:
+def _identity(store: Store) -> str:
+    """The client certificate and key of *store*."""
+    if not store.chain or not store.key:
         raise Misconfigured("the chosen keystore holds no private key with a certificate", hint="Choose one that does.")
-    if hasattr(os, "memfd_create"):
-        # The library reads files only; this one never touches a disk.
-        descriptor = os.memfd_create("identity")
-        with open(descriptor, "wb") as file:
-            file.write(f"{key}\n{chain}\n".encode())
-            file.flush()
-            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    else:
-        with tempfile.NamedTemporaryFile("wb") as file:
-            file.write(f"{key}\n{chain}\n".encode())
-            file.flush()
-            context.load_cert_chain(file.name)
+    return f"{store.key}\n{store.chain}\n"
 
 
 def _own_name() -> str:

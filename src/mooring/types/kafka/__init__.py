@@ -9,5 +9,6 @@ TYPE = ConnectionType(
     group="Message brokers",
     config=KafkaConfig,
     connector="mooring.types.kafka.connector:KafkaConnector",
+    operations=("publish", "receive"),
     extra="kafka",
 )

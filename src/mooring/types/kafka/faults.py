@@ -150,7 +150,7 @@ def tls_failed(address: str, text: str) -> ConnectorError:
 
 
 def _login_refused(address: str, text: str) -> ConnectorError:
-    if "handshake failed" in text or "mechanism" in text.lower() and "nsupported" in text:
+    if "handshake failed" in text or ("mechanism" in text.lower() and "nsupported" in text):
         return Misconfigured(
             f"{address} does not offer this SASL mechanism: {text}", hint="Choose one that it offers in sasl.mechanism."
         )

@@ -193,7 +193,7 @@ class KafkaConfig(ConnectionConfig):
         if self.given("acks", "all").lower() in ("0", "1"):
             yield invalid([MAP, "acks"], "enable.idempotence is true, which needs acks to be all", "idempotence_acks")
         in_flight = self.given("max.in.flight.requests.per.connection", "5")
-        if in_flight.isdecimal() and int(in_flight) > 5:  # noqa: PLR2004  # Kafka's own bound
+        if in_flight.isdecimal() and int(in_flight) > 5:  # Kafka's own bound
             yield invalid(
                 [MAP, "max.in.flight.requests.per.connection"],
                 "enable.idempotence is true, which allows at most 5",

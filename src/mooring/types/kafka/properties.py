@@ -181,7 +181,7 @@ _BY_TYPES = "protocolTypes says which TLS versions are allowed."
 _DRIVER_TLS = "the driver's own TLS library decides."
 _NO_FILE = "stores are named by keyStoreName and trustStoreName, and opened with their own passwords."
 _NO_TRANSACTIONS = "transactions are not used."
-_DRIVER_TOKEN = "the driver renews tokens by itself."
+_DRIVER_RENEWS = "the driver renews tokens by itself."
 
 PROPERTIES: dict[str, Property] = {
     # Brokers
@@ -261,14 +261,14 @@ PROPERTIES: dict[str, Property] = {
         f"{_OAUTH}.OAuthBearerLoginCallbackHandler",
         f"{_OAUTH}.secured.OAuthBearerLoginCallbackHandler",
     ),
-    "sasl.login.connect.timeout.ms": _nothing(_DRIVER_TOKEN, "whole", highest=INT),
-    "sasl.login.read.timeout.ms": _nothing(_DRIVER_TOKEN, "whole", highest=INT),
-    "sasl.login.retry.backoff.ms": _nothing(_DRIVER_TOKEN, "whole", highest=LONG),
-    "sasl.login.retry.backoff.max.ms": _nothing(_DRIVER_TOKEN, "whole", highest=LONG),
-    "sasl.login.refresh.buffer.seconds": _nothing(_DRIVER_TOKEN, "whole", highest=3600),
-    "sasl.login.refresh.min.period.seconds": _nothing(_DRIVER_TOKEN, "whole", highest=900),
-    "sasl.login.refresh.window.factor": _nothing(_DRIVER_TOKEN, "decimal", highest=1),
-    "sasl.login.refresh.window.jitter": _nothing(_DRIVER_TOKEN, "decimal", highest=1),
+    "sasl.login.connect.timeout.ms": _nothing(_DRIVER_RENEWS, "whole", highest=INT),
+    "sasl.login.read.timeout.ms": _nothing(_DRIVER_RENEWS, "whole", highest=INT),
+    "sasl.login.retry.backoff.ms": _nothing(_DRIVER_RENEWS, "whole", highest=LONG),
+    "sasl.login.retry.backoff.max.ms": _nothing(_DRIVER_RENEWS, "whole", highest=LONG),
+    "sasl.login.refresh.buffer.seconds": _nothing(_DRIVER_RENEWS, "whole", highest=3600),
+    "sasl.login.refresh.min.period.seconds": _nothing(_DRIVER_RENEWS, "whole", highest=900),
+    "sasl.login.refresh.window.factor": _nothing(_DRIVER_RENEWS, "decimal", highest=1),
+    "sasl.login.refresh.window.jitter": _nothing(_DRIVER_RENEWS, "decimal", highest=1),
     # What only Kafka's Java client has
     "auto.include.jmx.reporter": _nothing(_OF_JAVA, "flag"),
     "enable.metrics.push": Property("flag", sent="enable.metrics.push"),
@@ -318,7 +318,7 @@ def servers_problem(text: str) -> str | None:
     """What is wrong with *text* as a list of brokers, or None."""
     if re.fullmatch(SERVER_LIST, text) is None:
         return SERVER_LIST_REASON
-    if any(not 1 <= port <= 65_535 for _, port in servers(text)):  # noqa: PLR2004  # the ports there are
+    if any(not 1 <= port <= 65_535 for _, port in servers(text)):  # the ports there are
         return "has a port that is not between 1 and 65535"
     return None
 

@@ -6,9 +6,7 @@ import asyncio
 import base64
 import codecs
 import json
-import os
 import ssl
-import tempfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -26,6 +24,7 @@ from mooring.kit.tls import client_context
 from mooring.plugin.config import split
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.fields import NO_CONTROL
+from mooring.plugin.materials import Store
 from mooring.plugin.network import dial, handshake, network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.plugin.secrets import is_credential_header
@@ -289,32 +288,56 @@ class WebhookConnector(Connector[WebhookConfig]):
         return base64.b64encode(f"{self._target.user}:{self._target.password or ''}".encode()).decode()
 
     def _tls_context(self) -> ssl.SSLContext:
-        config = self.config
-        store = self.context.materials.store(config.trust_store_name) if config.trust_store_name else None
-        identity = self.context.materials.store(config.key_store_name) if config.key_store_name else None
+        config, find = self.config, self.context.materials.store
+        store = find(config.trust_store_name) if config.trust_store_name else None
         if store is not None and not store.trusted:
             raise Misconfigured(
                 "the chosen truststore holds no certificate to trust",
                 hint="Add the issuer of the server's certificate.",
             )
         try:
-            context = client_context(
+            return client_context(
                 verify_hostname=config.checks_hostname,
                 ca_file=self.context.ca_file,
                 trusted_pem=store.trusted if store else None,
+                identity_pem=_identity(find(config.key_store_name)) if config.key_store_name else None,
             )
-            if identity is not None:
-                _present(context, identity.chain, identity.key)
         except (ssl.SSLError, ValueError) as exc:
             raise Misconfigured(
                 "the certificates of this connection cannot be used for TLS",
                 hint="Check the truststore and the keystore.",
             ) from exc
-        return context
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A connection that is encrypted with the given TLS context, and not with the one that the pool offers."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, tls: ssl.SSLContext | None) -> None:
+        self._inner, self._tls = inner, tls
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        return await self._inner.start_tls(self._tls or ssl_context, server_hostname, timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 class _ResolveFirst(httpcore2.AnyIOBackend):
     """Looks a name up and connects to the very addresses that were found, so that they can be judged in between."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._tls = tls
 
     async def connect_tcp(
         self,
@@ -331,10 +354,12 @@ class _ResolveFirst(httpcore2.AnyIOBackend):
             raise httpcore2.ConnectTimeout(exc) from exc
         for address in addresses[:-1]:
             try:
-                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
+                inner = await super().connect_tcp(address, port, timeout, local_address, socket_options)
             except httpcore2.ConnectError:
                 continue
-        return await super().connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+            return _Stream(inner, self._tls)
+        inner = await super().connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        return _Stream(inner, self._tls)
 
 
 class _Transport(httpx2.AsyncHTTPTransport):
@@ -342,11 +367,12 @@ class _Transport(httpx2.AsyncHTTPTransport):
 
     def __init__(self, tls: ssl.SSLContext | None, connections: int) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            # The pool writes into the context that it is given, and ours is shared with other connections.
+            ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=IDLE_CONNECTION_S,
-            network_backend=_ResolveFirst(),
+            network_backend=_ResolveFirst(tls),
         )
 
 
@@ -414,19 +440,8 @@ def _texts(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _present(context: ssl.SSLContext, chain: str | None, key: str | None) -> None:
-    """Let *context* show a client certificate."""
-    if not chain or not key:
+def _identity(store: Store) -> str:
+    """The client certificate and key of *store*."""
+    if not store.chain or not store.key:
         raise Misconfigured("the chosen keystore holds no private key with a certificate", hint="Choose one that does.")
-    if hasattr(os, "memfd_create"):
-        # The library reads files only; this one never touches a disk.
-        descriptor = os.memfd_create("identity")
-        with open(descriptor, "wb") as file:
-            file.write(f"{key}\n{chain}\n".encode())
-            file.flush()
-            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    else:
-        with tempfile.NamedTemporaryFile("wb") as file:
-            file.write(f"{key}\n{chain}\n".encode())
-            file.flush()
-            context.load_cert_chain(file.name)
+    return f"{store.key}\n{store.chain}\n"

@@ -18,6 +18,7 @@ import trustme
 from tests.support.services import black_hole, closed_port
 
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Unreachable
+from mooring.kit.tls import client_context
 from mooring.plugin.materials import MaterialMissing, Store
 from mooring.testing.live import connected
 from mooring.types.webhook.tests.servers import Reply, raw_server, web_server
@@ -415,6 +416,21 @@ async def test_a_missing_client_certificate(authority):
         error = await failure(hook(server.port, scheme="https"), ca_file=authority.file)
 
     assert "keyStoreName" in str(error.hint) and server.seen == []
+
+
+async def test_other_connections_are_not_changed(authority):
+    """Connections share what they trust; a call leaves no mark of HTTP on it for those that speak something else."""
+    speaks_http = authority.server("127.0.0.1")
+    speaks_http.set_alpn_protocols(["http/1.1"])
+    async with web_server(speaks_http) as server:
+        async with connected(hook(server.port, scheme="https"), ca_file=authority.file) as guard:
+            await guard.use("send", {})
+        shared = client_context(ca_file=authority.file)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=shared)
+        chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        writer.close()
+
+    assert chosen is None
 
 
 async def test_a_missing_store_is_found_at_open():

@@ -594,7 +594,7 @@ def target_of(card: ConnectionType, fact: str) -> ModuleType:
     """The type's `tests/target.py`. Skips, by name and with the reason, where the fact cannot be asked."""
     connector_of(card)
     assert (card.folder / "tests" / "target.py").exists(), (
-        f"{card.name} has a connector and no tests/target.py; mooring.plugin.conformance says what it holds"
+        f"{card.name} has a connector and no tests/target.py; mooring.testing.conformance says what it holds"
     )
     target = importlib.import_module(f"{card.config.__module__.rpartition('.')[0]}.tests.target")
     reason = getattr(target, "EXEMPT", {}).get(fact)
