@@ -12,10 +12,11 @@ import fcntl
 import gc
 import os
 import secrets
+import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -245,12 +246,13 @@ async def worker(settings: Settings, options: WorkerOptions, announce: Any) -> N
                 task.result()
         finally:
             server.should_exit = True
-            await asyncio.wait([tasks[1]], timeout=GRACE_S)
+            await asyncio.wait([tasks[1]], timeout=2 * GRACE_S)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            async with asyncio.timeout(GRACE_S):
-                await pool.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * GRACE_S):
+                    await pool.close(GRACE_S)
             listener.close()
 
 
@@ -324,13 +326,28 @@ async def _parent_gone() -> None:
 # shared
 
 
+class _Server(uvicorn.Server):
+    """Serves until told to stop. Signals are ours to handle: the library's way would end the process before we let go."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit  # the second time, without waiting for requests
+        self.should_exit = True
+
+
 def _server(app: Any) -> uvicorn.Server:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", http="httptools", loop="none", ws="websockets-sansio",
         ws_max_size=MAX_FRAME, ws_ping_interval=None, ws_per_message_deflate=False, server_header=False, proxy_headers=False, date_header=False,
         timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=65536, backlog=4096,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 @contextlib.contextmanager

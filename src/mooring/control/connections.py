@@ -33,6 +33,7 @@ from mooring.kit.clock import iso, now_ms
 from mooring.kit.ids import new_id
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import ConnectionConfig, join, read_config, secret_fields, split
+from mooring.plugin.problems import as_warning
 from mooring.plugin.registry import Registry
 from mooring.seal.envelope import Ring, content_hash
 from mooring.store.base import (
@@ -153,6 +154,8 @@ class Connections:
         """Store a new connection and wait for workers; the answer's JSON."""
         project = await visible_project(self._store, actor, project_name)
         require(actor, "connections:manage")
+        if self._ring.locked:
+            raise self._ring.locked
         _check_name(path_name, "Connection name")
         body = read_connection_body(raw)
         card = card_of(self._registry, body.type_name)
@@ -194,6 +197,8 @@ class Connections:
         """Replace a connection, keeping the secrets that the body leaves out; the answer's JSON."""
         project = await visible_project(self._store, actor, project_name)
         require(actor, "connections:manage")
+        if self._ring.locked:
+            raise self._ring.locked
         _check_name(path_name, "Connection name")
         body = read_connection_body(raw)
         replayed = await self._replayed(actor, ask)
@@ -245,6 +250,8 @@ class Connections:
         """Destroy a connection and its secrets, and wait until workers let go of it; the answer's JSON."""
         project = await visible_project(self._store, actor, project_name)
         require(actor, "connections:manage")
+        if self._ring.locked:
+            raise self._ring.locked
         _check_name(path_name, "Connection name")
         replayed = await self._replayed(actor, ask)
         if replayed is not None:
@@ -294,8 +301,6 @@ class Connections:
         sealed_before: Mapping[str, SealedSecret] | None = None,
     ) -> _Draft:
         """The next state of a connection. Its generation is the present one where nothing would change."""
-        if self._ring.locked:
-            raise self._ring.locked
         now = now_ms()
         connection_id = before.id if before else new_id("con")
         public, secrets = split(card.config, config.wire())
@@ -308,10 +313,7 @@ class Connections:
         )  # fmt: skip
         content = content_hash(core.encode(), (sealed[key].sealed for key in sorted(sealed)))
         generation = 1 if before is None else before.generation + (content != before.hash)
-        warnings = [
-            {"path": p.path, "code": p.code, "message": p.message}
-            for p in (*config.warnings(), *_missing_references(config))
-        ]
+        warnings = [as_warning(problem) for problem in (*config.warnings(), *_missing_references(config))]
         rest = dumps(
             {
                 "projectName": project.name, "id": connection_id, "generation": generation,

@@ -69,6 +69,11 @@ def invalid(path: str | Sequence[str | int], reason: str, code: str = "invalid")
     return Problem(pointer(parts), code, f"{label(parts)} is not valid: {reason}")
 
 
+def as_warning(problem: Problem) -> dict[str, str]:
+    """A problem that refuses nothing, as the API shows it: rooms write both in the same words."""
+    return {"path": problem.path, "code": problem.code, "message": problem.message.replace(" is not valid: ", ": ", 1)}
+
+
 def unknown(path: Sequence[str | int], known: Iterable[str]) -> Problem:
     """The key at *path* is not one of *known*."""
     close = get_close_matches(str(path[-1]), list(known), n=1, cutoff=0.6)

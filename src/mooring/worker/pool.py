@@ -103,7 +103,7 @@ class Pool:
             before.cancel()
         return entry.task
 
-    def remove(self, connection: str) -> asyncio.Task[None] | None:
+    def remove(self, connection: str, grace_s: float = DISABLE_GRACE_S) -> asyncio.Task[None] | None:
         """Let go of a connection; the task ends when its client is closed."""
         entry = self._entries.pop(connection, None)
         if entry is None:
@@ -113,7 +113,7 @@ class Pool:
         self._forget_name(entry)
         if entry.task is not None:
             entry.task.cancel()
-        return self._retire(entry, DISABLE_GRACE_S, DISABLE_STOP_S)
+        return self._retire(entry, grace_s, DISABLE_STOP_S)
 
     @property
     def pending(self) -> int:
@@ -326,10 +326,10 @@ class Pool:
             if index < surplus or now - live.last_used > self._idle_s:
                 await live.rest()
 
-    async def close(self) -> None:
-        """Drain and close everything."""
+    async def close(self, grace_s: float = DISABLE_GRACE_S) -> None:
+        """Close everything; operations that run may finish for *grace_s*."""
         for connection in list(self._entries):
-            self.remove(connection)
+            self.remove(connection, grace_s)
         if self._closing:
             await asyncio.wait(self._closing)
 

@@ -1,0 +1,3 @@
+"""What every test of this repository may ask for."""
+
+pytest_plugins = ["tests.support.services", "tests.support.plane"]
