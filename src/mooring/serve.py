@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 
 from mooring.api.app import control_app
+from mooring.api.protocol import Http
 from mooring.control.auditing import entry
 from mooring.control.plane import Plane
 from mooring.control.tokens import first_token, system_actor
@@ -343,7 +344,7 @@ class _Server(uvicorn.Server):
 
 def _server(app: Any) -> uvicorn.Server:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", http="httptools", loop="none", ws="websockets-sansio",
+        app, log_config=None, access_log=False, lifespan="off", http=Http, loop="none", ws="websockets-sansio",
         ws_max_size=MAX_FRAME, ws_ping_interval=None, ws_per_message_deflate=False, server_header=False, proxy_headers=False, date_header=False,
         timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=65536, backlog=4096,
     )  # fmt: skip

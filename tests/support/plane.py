@@ -24,13 +24,13 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
+
 from mooring.api.app import control_app
 from mooring.control.plane import Plane
 from mooring.control.tokens import system_actor
 from mooring.kit.settings import Settings
 from mooring.serve import DEV_ENVIRONMENT, DEV_PROJECT, opened_plane
 from mooring.wire.frames import LEASE_S
-
 from tests.support.services import service_state
 
 START_S = 45.0
@@ -49,7 +49,7 @@ def connection_path(name: str, project: str = DEV_PROJECT) -> str:
 def webhook(name: str, **more: Any) -> dict[str, Any]:
     """A small body that POST accepts, with one secret."""
     return {
-        "type": "webhook", "name": name, "url": "https://hooks.example.com/in", "method": "POST",
+        "type": "webhook", "name": name, "fullUrl": "https://hooks.example.com/in", "httpMethod": "POST",
         "headerList": [{"name": "Authorization", "value": "Bearer hook-secret"}], **more,
     }  # fmt: skip
 
@@ -174,9 +174,7 @@ class Dev:
         self.url = self._wait_for_url(before)
         self.token = (self.data_dir / "admin-token").read_text().strip()
         self.api.close()
-        self.api = httpx2.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=ANSWER_S
-        )
+        self.api = httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=ANSWER_S)
         self.api.get("/healthz").raise_for_status()
 
     def _wait_for_url(self, before: int) -> str:

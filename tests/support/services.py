@@ -64,7 +64,7 @@ class Service(Mapping[str, Any]):
 
 def service(name: str) -> Service:
     """The server *name*, or the end of the test when it does not answer."""
-    state = _read_state()
+    state = service_state()
     entry = state.get(name)
     if entry is None or not _answers(entry["address"]):
         message = f"{name} is not running: make services"
@@ -309,7 +309,8 @@ def black_hole(*, connects: bool = True) -> Iterator[BlackHole]:
         yield BlackHole(host, port)
 
 
-def _read_state() -> dict[str, Any]:
+def service_state() -> dict[str, Any]:
+    """What `make services` wrote down; nothing where it never ran."""
     path = os.environ.get("MOORING_SERVICES_STATE") or _REPOSITORY / ".services" / "state.json"
     try:
         state: dict[str, Any] = json.loads(Path(path).read_text())

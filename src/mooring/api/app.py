@@ -17,11 +17,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from mooring.api import pages
 from mooring.api.errors import error_response, unexpected
 from mooring.api.gate import Gate, Scope
-from mooring.api.request import actor_of, check_size
+from mooring.api.request import actor_of, check_size, drain
 from mooring.api.routes import ROUTES, RouteCard
 from mooring.control.plane import Plane
 from mooring.control.streams import Closed
-from mooring.errors import MethodNotAllowed, MooringError, NotFound
+from mooring.errors import MethodNotAllowed, MooringError, NotFound, TooLarge
 
 
 def control_app(plane: Plane, *, max_body: int = 256 * 1024, ready: asyncio.Event | None = None) -> Gate:
@@ -67,7 +67,7 @@ class _Api:
         request = Request(scope, receive)
         if card is None:
             response = error_response(MethodNotAllowed(f"{scope['method'][:20]} is not allowed here"))
-            response.headers["Allow"] = ", ".join(sorted(methods))
+            response.headers["Allow"] = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
         else:
             response = await _answer(card, request)
         await response(scope, receive, send)
@@ -100,6 +100,9 @@ async def _answer(card: RouteCard, request: Request) -> Response:
         if card.public:
             return await card.handler(request)  # type: ignore[no-any-return]  # handlers answer responses
         return await card.handler(request, await actor_of(request))  # type: ignore[no-any-return]
+    except TooLarge as exc:
+        await drain(request)
+        return error_response(exc)
     except MooringError as exc:
         return error_response(exc)
     except ClientDisconnect:
@@ -112,7 +115,7 @@ async def _http_exception(request: Request, exc: HTTPException) -> Response:
     """The router's own refusals, in the documented shape."""
     if exc.status_code == 405:
         response = error_response(MethodNotAllowed(f"{request.method[:20]} is not allowed here"))
-        response.headers["Allow"] = "GET"
+        response.headers["Allow"] = "GET, HEAD"
         return response
     error = NotFound(f"{request.method[:20]} {request.scope.get('path', '')[:200]} not found")
     error.code = "resource_not_found"

@@ -9,8 +9,9 @@ from starlette.responses import Response, StreamingResponse
 
 from mooring.api.errors import JSON, Json
 from mooring.api.request import ask_of, json_body_of, plane_of, whole
+from mooring.control.connections import Ask
 from mooring.domain.records import Actor
-from mooring.errors import InvalidConfig, Problem
+from mooring.errors import BadRequest, InvalidConfig, Problem
 from mooring.wire.envelope import dumps, listed
 
 MAX_PAGE = 1000
@@ -19,22 +20,35 @@ ORDERS = ("name", "type", "createdAt", "updatedAt")
 
 async def create(request: Request, actor: Actor) -> Response:
     path = request.path_params
-    raw = await json_body_of(request)
-    answer = await plane_of(request).connections.create(actor, path["project"], path["name"], raw, ask_of(request, raw))
-    return Json(answer)
+    raw, ask = await _asked(request, actor)
+    return Json(await plane_of(request).connections.create(actor, path["project"], path["name"], raw, ask))
 
 
 async def update(request: Request, actor: Actor) -> Response:
     path = request.path_params
-    raw = await json_body_of(request)
-    answer = await plane_of(request).connections.update(actor, path["project"], path["name"], raw, ask_of(request, raw))
-    return Json(answer)
+    raw, ask = await _asked(request, actor)
+    return Json(await plane_of(request).connections.update(actor, path["project"], path["name"], raw, ask))
 
 
 async def delete(request: Request, actor: Actor) -> Response:
     path = request.path_params
-    answer = await plane_of(request).connections.delete(actor, path["project"], path["name"], ask_of(request))
-    return Json(answer)
+    _, ask = await _asked(request, actor, has_body=False)
+    return Json(await plane_of(request).connections.delete(actor, path["project"], path["name"], ask))
+
+
+async def _asked(request: Request, actor: Actor, *, has_body: bool = True) -> tuple[bytes, Ask]:
+    """
+    The body and what is asked beside it.
+
+    Where one of them is wrong, the project, the permission and the name are looked at first: the order of refusals.
+    """
+    try:
+        raw = await json_body_of(request) if has_body else b""
+        return raw, ask_of(request, raw)
+    except BadRequest:
+        path = request.path_params
+        await plane_of(request).connections.check_change(actor, path["project"], path["name"])
+        raise
 
 
 async def get(request: Request, actor: Actor) -> Response:

@@ -59,7 +59,7 @@ def canonical(raw: bytes) -> str | None:
     """The path that *raw* spells, without a trailing slash; None where it should not be taken for any."""
     raw = raw.split(b"?", 1)[0]
     lowered = raw.lower()
-    if b"//" in raw or any(mark in lowered for mark in _REFUSED):
+    if not raw.isascii() or b"//" in raw or any(mark in lowered for mark in _REFUSED):
         return None
     if b"%" in raw:
         try:
@@ -67,7 +67,7 @@ def canonical(raw: bytes) -> str | None:
         except UnicodeDecodeError:
             return None
     else:
-        path = raw.decode("ascii", "replace")
+        path = raw.decode("ascii")
     if any(segment in (".", "..") for segment in path.split("/")) or any(c < " " or c == "\x7f" for c in path):
         return None
     return path.rstrip("/") or "/"

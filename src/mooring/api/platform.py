@@ -10,12 +10,19 @@ from starlette.responses import PlainTextResponse, Response
 
 from mooring.api.errors import JSON
 from mooring.api.request import address_of, body_of, object_of, plane_of, whole
+from mooring.control.access import require
 from mooring.domain.records import Actor, Environment, Project, Token
 from mooring.errors import BadRequest, NotAuthenticated
 from mooring.kit.clock import iso
-from mooring.wire.bodies import EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody, read
+from mooring.wire.bodies import Body, EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody, read
 from mooring.wire.envelope import dumps, listed
 from mooring.wire.frames import Enrolment
+
+
+async def _asked(request: Request, actor: Actor, grant: str, model: type[Body]) -> Body:
+    """The body, which is not looked at before the actor holds *grant*: the order of refusals."""
+    require(actor, grant)
+    return read(model, await object_of(request))
 
 
 def _done(**more: Any) -> Response:
@@ -69,7 +76,7 @@ async def tokens(request: Request, actor: Actor) -> Response:
 
 
 async def create_token(request: Request, actor: Actor) -> Response:
-    body = read(TokenBody, await object_of(request))
+    body = await _asked(request, actor, "tokens:manage", TokenBody)
     plane = plane_of(request)
     token, text = await plane.tokens.create(
         actor, body.name, grants=body.grants, project_name=body.project_name, expires_in_s=body.expires_in_seconds
@@ -104,7 +111,7 @@ async def project(request: Request, actor: Actor) -> Response:
 
 
 async def create_project(request: Request, actor: Actor) -> Response:
-    body = read(ProjectBody, await object_of(request))
+    body = await _asked(request, actor, "projects:manage", ProjectBody)
     name = request.path_params["project"]
     if body.name is not None and body.name != name:
         raise BadRequest(f"Project name in path ({name}) does not match name in body ({body.name})!")
@@ -141,7 +148,7 @@ async def environments_of_project(request: Request, actor: Actor) -> Response:
 
 
 async def create_environment(request: Request, actor: Actor) -> Response:
-    body = read(EnvironmentBody, await object_of(request))
+    body = await _asked(request, actor, "environments:manage", EnvironmentBody)
     name = request.path_params["name"]
     if body.name is not None and body.name != name:
         raise BadRequest(f"Environment name in path ({name}) does not match name in body ({body.name})!")
@@ -153,7 +160,7 @@ async def create_environment(request: Request, actor: Actor) -> Response:
 
 
 async def update_environment(request: Request, actor: Actor) -> Response:
-    body = read(EnvironmentChange, await object_of(request))
+    body = await _asked(request, actor, "environments:manage", EnvironmentChange)
     await plane_of(request).environments.update(
         actor, request.path_params["name"], name=body.name, description=body.description, type_name=body.type,
         status=body.status, access_url=body.access_url, projects=body.projects,
@@ -191,7 +198,7 @@ async def workers(request: Request, actor: Actor) -> Response:
 
 
 async def create_enrolment(request: Request, actor: Actor) -> Response:
-    body = read(EnrolmentBody, await object_of(request))
+    body = await _asked(request, actor, "workers:manage", EnrolmentBody)
     text, expires_at = await plane_of(request).workers.enrolment(actor, body.environment_name, body.valid_seconds)
     response = _done(token=text, environmentName=body.environment_name, expiresAt=iso(expires_at))
     response.headers["Cache-Control"] = "no-store"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from mooring.control.connections import Ask
 from mooring.control.plane import Plane
@@ -14,6 +16,8 @@ from mooring.errors import BadRequest, InvalidConfig, NotAuthenticated, Problem,
 from mooring.kit.strict_json import JsonRefused, read_json
 
 MAX_WAIT_S = 30.0
+DRAIN_S = 2.0
+DRAIN_BYTES = 16 * 1024 * 1024
 _WAIT_SECONDS = re.compile(rb"(?:^|&)waitSeconds=([^&]*)")
 _WAIT = re.compile(r"wait=(\d{1,6})")
 _ETAG = re.compile(r'(?:W/)?"(\d{1,18})"')
@@ -38,7 +42,7 @@ def check_size(request: Request) -> None:
     """Refuse a body that says it is too large before anything else is looked at. Raises `TooLarge`."""
     limit: int = request.app.state.max_body
     length = header(request, b"content-length")
-    if length is not None and length.isdigit() and int(length) > limit:
+    if length is not None and length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > limit):
         raise TooLarge(f"Request body is larger than {limit} bytes")
 
 
@@ -68,6 +72,23 @@ async def body_of(request: Request) -> bytes:
             raise TooLarge(f"Request body is larger than {limit} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def drain(request: Request) -> None:
+    """
+    Read and forget what is still coming, for a moment: a connection that is closed on unread data is reset, and the
+    client would never see the answer. A client that waits to be asked for its body is not asked.
+    """
+    if header(request, b"expect") is not None:
+        return
+    size = 0
+    with contextlib.suppress(ClientDisconnect, TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while size < DRAIN_BYTES:
+                message = await request.receive()
+                size += len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
 
 
 async def json_body_of(request: Request) -> bytes:
@@ -138,7 +159,7 @@ def whole(request: Request, name: str, default: int, least: int, most: int) -> i
     text = request.query_params.get(name)
     if text is None or text == "":
         return default
-    if not text.isascii() or not text.isdigit() or not least <= int(text[:12]) <= most:
+    if not text.isascii() or not text.isdigit() or len(text) > 12 or not least <= int(text) <= most:
         raise InvalidConfig(
             [Problem(f"/{name}", "invalid", f"{name} is not valid: must be a whole number from {least} to {most}")]
         )

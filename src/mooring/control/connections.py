@@ -150,17 +150,25 @@ class Connections:
 
     # writing
 
-    async def create(self, actor: Actor, project_name: str, path_name: str, raw: bytes, ask: Ask) -> str:
-        """Store a new connection and wait for workers; the answer's JSON."""
+    async def check_change(self, actor: Actor, project_name: str, path_name: str) -> Project:
+        """The project, where *actor* may change a connection of that name in it: what is refused before the body."""
         project = await visible_project(self._store, actor, project_name)
         require(actor, "connections:manage")
         if self._ring.locked:
             raise self._ring.locked
         _check_name(path_name, "Connection name")
+        return project
+
+    async def create(self, actor: Actor, project_name: str, path_name: str, raw: bytes, ask: Ask) -> str:
+        """Store a new connection and wait for workers; the answer's JSON."""
+        project = await self.check_change(actor, project_name, path_name)
         body = read_connection_body(raw)
         card = card_of(self._registry, body.type_name)
         if body.name is None:
-            raise InvalidConfig([Problem("/name", "required", "name value can not be empty!")])
+            raise InvalidConfig(
+                [problem for problem in body.problems if problem.path == "/name"]
+                or [Problem("/name", "required", "name value can not be empty!")]
+            )
         if name_key(path_name) != name_key(body.name):
             raise NameMismatch(f"Connection name in path ({path_name}) does not match name in body ({body.name})!")
         _check_name(body.name, "name")
@@ -195,11 +203,7 @@ class Connections:
 
     async def update(self, actor: Actor, project_name: str, path_name: str, raw: bytes, ask: Ask) -> str:
         """Replace a connection, keeping the secrets that the body leaves out; the answer's JSON."""
-        project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:manage")
-        if self._ring.locked:
-            raise self._ring.locked
-        _check_name(path_name, "Connection name")
+        project = await self.check_change(actor, project_name, path_name)
         body = read_connection_body(raw)
         replayed = await self._replayed(actor, ask)
         if replayed is not None:
@@ -248,11 +252,7 @@ class Connections:
 
     async def delete(self, actor: Actor, project_name: str, path_name: str, ask: Ask) -> str:
         """Destroy a connection and its secrets, and wait until workers let go of it; the answer's JSON."""
-        project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:manage")
-        if self._ring.locked:
-            raise self._ring.locked
-        _check_name(path_name, "Connection name")
+        project = await self.check_change(actor, project_name, path_name)
         replayed = await self._replayed(actor, ask)
         if replayed is not None:
             return replayed
@@ -404,9 +404,9 @@ class _Stored:
 
 
 def _check_name(name: str, what: str) -> None:
-    why = why_not_a_name(name)
-    if why == "it is empty":
+    if not name.strip():
         raise BadRequest("Connection name can not be empty!")
+    why = why_not_a_name(name)
     if why:
         raise InvalidConfig([Problem("/name", "invalid", f"{what} is not valid: {why}")])
 

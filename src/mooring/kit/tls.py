@@ -25,9 +25,13 @@ def client_context(
     trusted_pem: str | None = None,
     versions: Sequence[str] = (),
     identity_pem: str | None = None,
+    identity_password: str | None = None,
+    purpose: str,
 ) -> ssl.SSLContext:
     """
-    A context for connecting to a server. It may be shared: never change it.
+    A context for connecting to a server. It is shared by all callers of the same *purpose*: never change it.
+
+    *purpose* names the driver: some write into the context that they are given (ALPN, say), the same thing each time.
 
     With *trusted_pem* only those certificates are trusted; otherwise the system's, and those of *ca_file*.
     *versions* names the allowed protocol versions (`TLSv1.2`); the span between the lowest and the highest
@@ -39,11 +43,11 @@ def client_context(
     """
     if identity_pem is not None:
         context = _context(verify, verify_hostname, ca_file, trusted_pem, tuple(versions))
-        _present(context, identity_pem)
+        _present(context, identity_pem, identity_password)
         return context
     # A context with the system's certificates takes milliseconds and half a megabyte: thousands of connections share.
     changed = Path(ca_file).stat().st_mtime_ns if ca_file is not None and trusted_pem is None else 0
-    return _shared(verify, verify_hostname, ca_file, trusted_pem, tuple(versions), changed)
+    return _shared(verify, verify_hostname, ca_file, trusted_pem, tuple(versions), (purpose, changed))
 
 
 @lru_cache(maxsize=256)
@@ -53,7 +57,7 @@ def _shared(
     ca_file: str | None,
     trusted_pem: str | None,
     versions: tuple[str, ...],
-    _changed: int,
+    _apart: tuple[str, int],
 ) -> ssl.SSLContext:
     return _context(verify, verify_hostname, ca_file, trusted_pem, versions)
 
@@ -76,17 +80,21 @@ def _context(
     return context
 
 
-def _present(context: ssl.SSLContext, identity_pem: str) -> None:
-    """Load a client certificate. The library reads a path only: one in memory, where the system has such."""
+def _present(context: ssl.SSLContext, identity_pem: str, password: str | None) -> None:
+    """
+    Load a client certificate. The library reads a path only: one in memory, where the system has such.
+
+    An empty password in place of none: the library would ask for it on the terminal.
+    """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("identity")
         try:
             os.write(descriptor, identity_pem.encode())
-            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+            context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=password or "")
         finally:
             os.close(descriptor)
     else:
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             file.write(identity_pem.encode())
             file.flush()
-            context.load_cert_chain(file.name)
+            context.load_cert_chain(file.name, password=password or "")

@@ -227,7 +227,11 @@ def _rules_beside(model: type[ConnectionConfig], values: dict[str, Any], problem
             config = model.model_validate({**{key: stand_ins[key] for key in broken if key in stand_ins}, **patched})
         except ValidationError:
             return []
-    return [problem for problem in config.rules() if problem.path.split("/")[1] not in broken]
+    return [
+        problem
+        for problem in config.rules()
+        if problem.path.split("/")[1] not in broken and not broken & set(re.findall(r"\w+", problem.message))
+    ]
 
 
 def _unfilled(model: type[ConnectionConfig], values: dict[str, Any]) -> list[Problem]:

@@ -20,6 +20,14 @@ class Store:
     chain: str | None = None
     key: str | None = None
 
+    def identity(self) -> str:
+        """The key and its certificate chain as one PEM text. Raises `Misconfigured`."""
+        if not self.chain or not self.key:
+            raise Misconfigured(
+                "the chosen keystore holds no private key with a certificate", hint="Choose one that does."
+            )
+        return f"{self.key}\n{self.chain}\n"
+
     def __repr__(self) -> str:
         return "<Store>"
 

@@ -92,7 +92,7 @@ class SqliteStore:
             self._read_db.execute("PRAGMA query_only=ON")
         except apsw.Error as exc:
             raise _unavailable(exc) from exc
-        os.chmod(path, 0o600)
+        os.chmod(path, 0o600)  # noqa: PTH101  # a path is a text here
         self._writer.start()
 
     async def close(self) -> None:

@@ -76,7 +76,8 @@ def read_connection_body(raw: bytes) -> ConnectionBody:
     name = values.pop("name", None)
     problems: list[Problem] = []
     if name is not None and not isinstance(name, str):
-        raise InvalidConfig([Problem("/name", "invalid", "name is not valid: must be text")])
+        problems.append(Problem("/name", "invalid", "name is not valid: must be text"))
+        name = None
     common = _common(values, problems)
     for key in RESPONSE_KEYS:
         values.pop(key, None)

@@ -123,8 +123,9 @@ class Guard:
         async with self._lease():
             started = time.monotonic()
             self.counts.operations += 1
+            deadline = asyncio.timeout(timeout_s)
             try:
-                async with asyncio.timeout(timeout_s):
+                async with deadline:
                     await self._start()
                     answer: Answer = await getattr(self.connector, operation.method)(request)
             except asyncio.CancelledError:
@@ -135,7 +136,7 @@ class Guard:
                 raise
             except Exception as exc:
                 self.counts.errors += 1
-                error = self._timed_out(timeout_s) if isinstance(exc, TimeoutError) else self.explain(exc)
+                error = self._timed_out(timeout_s) if deadline.expired() else self.explain(exc)
                 self.health = health_of(error) or self.health
                 raise error from exc
             finally:

@@ -46,7 +46,8 @@ def tls_of(config: DatabaseConfig, target: JdbcUrl, context: Context) -> Tls:
             ca_file=context.ca_file,
             trusted_pem=trusted,
             versions=("TLSv1.2", "TLSv1.3"),
-            identity_pem=_identity(used["keyStoreName"], context) if "keyStoreName" in used else None,
+            identity_pem=context.materials.store(used["keyStoreName"]).identity() if "keyStoreName" in used else None,
+            purpose="sql",
         )
     except ssl.SSLError as exc:
         raise Misconfigured(
@@ -54,13 +55,3 @@ def tls_of(config: DatabaseConfig, target: JdbcUrl, context: Context) -> Tls:
             hint="Check that a key belongs to its certificate, and upload the stores again.",
         ) from exc
     return Tls(mode, made)
-
-
-def _identity(name: str, context: Context) -> str:
-    store = context.materials.store(name)
-    if not store.chain or not store.key:
-        raise Misconfigured(
-            f"the keystore '{name}' holds no certificate with its key",
-            hint="Choose a keystore with a client certificate and its private key.",
-        )
-    return f"{store.chain}\n{store.key}"

@@ -20,7 +20,6 @@ from pydantic import Field
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Answer, Connector, Context, operation
-from mooring.plugin.materials import Store
 from mooring.plugin.network import network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.email.message import Finished, Mail, Mailbox, finish, mailbox
@@ -322,7 +321,8 @@ class EmailConnector(Connector[EmailConfig]):
                 ca_file=self.context.ca_file,
                 trusted_pem=trusted or None,
                 versions=(config.property("mail.smtp.ssl.protocols") or "").split(),
-                identity_pem=_identity(find(config.key_store_name)) if config.key_store_name else None,
+                identity_pem=find(config.key_store_name).identity() if config.key_store_name else None,
+                purpose="smtp",
             )
         except (ssl.SSLError, ValueError) as exc:
             raise Misconfigured(
@@ -381,7 +381,7 @@ class EmailConnector(Connector[EmailConfig]):
 
 
 async def _connected(address: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET)  # noqa: PLR2004  # IPv6 has two more parts
+    sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET)  # IPv6 has two more parts
     sock.setblocking(False)
     try:
         await asyncio.get_running_loop().sock_connect(sock, address)
@@ -410,13 +410,6 @@ def _abort(smtp: SMTP) -> None:
     if isinstance(smtp.transport, asyncio.WriteTransport):
         smtp.transport.abort()
     smtp.close()
-
-
-def _identity(store: Store) -> str:
-    """The client certificate and key of *store*."""
-    if not store.chain or not store.key:
-        raise Misconfigured("the chosen keystore holds no private key with a certificate", hint="Choose one that does.")
-    return f"{store.key}\n{store.chain}\n"
 
 
 def _own_name() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,16 +113,21 @@ def tls_of(config: KafkaConfig, context: Context) -> Tls:
             ca_file=context.ca_file,
             trusted_pem=trust.trusted,
             versions=[_TLS_NAMES[version] for version in versions],
+            identity_pem=f"{identity.key}\n{identity.chain}\n" if identity.key and identity.chain else None,
+            identity_password=password,
+            purpose="kafka",
         )
     except (ssl.SSLError, ValueError) as exc:
-        raise Misconfigured("the truststore holds no certificate that can be read", hint="Upload it again.") from exc
+        raise Misconfigured(
+            "the certificates of this connection cannot be used for TLS",
+            hint="Check the truststore; and that the key belongs to its certificate, and its password.",
+        ) from exc
     settings: dict[str, Any] = {}
     if trust.trusted is not None:
         settings["ssl.ca.pem"] = trust.trusted
     elif context.ca_file is not None:
         settings |= {"ssl.ca.pem": Path(context.ca_file).read_text("utf-8"), "ssl.ca.location": _system_authorities()}
     if identity.key is not None and identity.chain is not None:
-        _present(ours, identity.chain, identity.key, password)
         settings |= {"ssl.certificate.pem": identity.chain, "ssl.key.pem": identity.key}
         if password:
             settings["ssl.key.password"] = password
@@ -153,22 +157,6 @@ def _named(name: str | None, by_id: str | None, field: str, context: Context) ->
             f"a store is given by its id, and found by its name only: {field} is empty", hint=f"Fill in {field}."
         )
     return None
-
-
-def _present(ours: ssl.SSLContext, chain: str, key: str, password: str | None) -> None:
-    """Let *ours* show a client certificate. The key is never written to a disk."""
-    handle = os.memfd_create("identity")
-    try:
-        os.write(handle, f"{key}\n{chain}\n".encode())
-        # An empty password instead of none: OpenSSL would otherwise ask for it on the terminal.
-        ours.load_cert_chain(f"/proc/self/fd/{handle}", password=password or "")
-    except (ssl.SSLError, ValueError) as exc:
-        raise Misconfigured(
-            "the keystore's certificate and key cannot be used together",
-            hint="Check that the key belongs to the certificate, and its password.",
-        ) from exc
-    finally:
-        os.close(handle)
 
 
 def _system_authorities() -> str:

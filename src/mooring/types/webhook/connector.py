@@ -24,7 +24,6 @@ from mooring.kit.tls import client_context
 from mooring.plugin.config import split
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.fields import NO_CONTROL
-from mooring.plugin.materials import Store
 from mooring.plugin.network import dial, handshake, network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.plugin.secrets import is_credential_header
@@ -300,7 +299,8 @@ class WebhookConnector(Connector[WebhookConfig]):
                 verify_hostname=config.checks_hostname,
                 ca_file=self.context.ca_file,
                 trusted_pem=store.trusted if store else None,
-                identity_pem=_identity(find(config.key_store_name)) if config.key_store_name else None,
+                identity_pem=find(config.key_store_name).identity() if config.key_store_name else None,
+                purpose="http",
             )
         except (ssl.SSLError, ValueError) as exc:
             raise Misconfigured(
@@ -438,10 +438,3 @@ def _texts(value: Any) -> Any:
     if isinstance(value, list):
         return [_texts(item) for item in value]
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _identity(store: Store) -> str:
-    """The client certificate and key of *store*."""
-    if not store.chain or not store.key:
-        raise Misconfigured("the chosen keystore holds no private key with a certificate", hint="Choose one that does.")
-    return f"{store.key}\n{store.chain}\n"

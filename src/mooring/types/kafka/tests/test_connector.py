@@ -512,7 +512,9 @@ async def test_probe_goes_step_by_step(cluster, topic):
 
 
 @pytest.mark.parametrize(
-    ("servers", "step"), [("no-such-host.invalid:1", "resolve"), (f"127.0.0.1:{closed_port()}", "bootstrap")]
+    ("servers", "step"),
+    [("no-such-host.invalid:1", "resolve"), (f"127.0.0.1:{closed_port()}", "bootstrap")],
+    ids=["unknown host", "closed port"],
 )
 async def test_probe_stops_where_it_fails(servers, step):
     """A probe ends at the step that failed."""
@@ -574,7 +576,7 @@ async def test_broken_tls_versions_alone_are_explained(versions):
                 "security.protocol": "SSL",
                 "ssl.truststore.certificates": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----",
             },
-            "truststore",
+            "certificates",
         ),
     ],
 )

@@ -425,7 +425,7 @@ async def test_other_connections_are_not_changed(authority):
     async with web_server(speaks_http) as server:
         async with connected(hook(server.port, scheme="https"), ca_file=authority.file) as guard:
             await guard.use("send", {})
-        shared = client_context(ca_file=authority.file)
+        shared = client_context(ca_file=authority.file, purpose="http")
         _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=shared)
         chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
         writer.close()
