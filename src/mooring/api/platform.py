@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs
 
+from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -12,7 +13,7 @@ from mooring.api.errors import JSON
 from mooring.api.request import address_of, body_of, object_of, plane_of, whole
 from mooring.control.access import require
 from mooring.domain.records import Actor, Environment, Project, Token
-from mooring.errors import BadRequest, NotAuthenticated
+from mooring.errors import BadRequest, NotPermitted
 from mooring.kit.clock import iso
 from mooring.wire.bodies import Body, EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody, read
 from mooring.wire.envelope import dumps, listed
@@ -244,6 +245,13 @@ async def readyz(request: Request) -> Response:
 
 
 async def audit(request: Request, actor: Actor) -> Response:
-    if not actor.may("tokens:manage") or actor.project is not None:
-        raise NotAuthenticated("Invalid token or insufficient permissions")
-    return _list(await plane_of(request).store.audit(whole(request, "limit", 100, 1, 1000)))
+    """Who did what to which noun; for administrators of every project."""
+    require(actor, "tokens:manage")
+    if actor.project is not None:
+        raise NotPermitted("You do not have permission to perform this action")
+    found = await plane_of(request).store.audit(whole(request, "limit", 100, 1, 1000))
+    return _list([{to_camel(key): value for key, value in row.items()} | _readable(row) for row in found])
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    return {"at": iso(row["at"]), "changed": row["changed"].split()}

@@ -42,6 +42,7 @@ from mooring.store.base import (
     Idempotency,
     IdempotencyRecord,
     NameTaken,
+    NoteRequest,
     Record,
     SaveConnection,
     Stale,
@@ -234,6 +235,11 @@ class Connections:
         draft = self._draft(project, stored.card, body, name, config, connection, secrets, sealed)
         if draft.connection.generation == connection.generation:
             deployments = await self._deployments.latest(connection)
+            idempotency = self._idempotency(actor, ask)
+            if idempotency is not None:
+                noted = await self._store.commit(NoteRequest(idempotency, connection, deployments))
+                if noted.replayed:
+                    return await self._replay(noted.replayed, ask, actor)
             return await self._answer(actor, ask, connection, deployments, draft.warnings)
         change = SaveConnection(
             draft.connection, connection.generation, draft.secrets, draft.dropped, connection.deploy,
@@ -369,7 +375,9 @@ class Connections:
         found = [await self._store.deployment(deployment) for deployment in record.deployments]
         deployments = [deployment for deployment in found if deployment is not None]
         connection = await self._store.connection_by_id(record.connection)
-        result = await self._deployments.result(deployments, ask.wait_s, record.generation, ())
+        same = connection is not None and connection.generation == record.generation
+        warnings = json.loads(connection.document)["warnings"] if connection is not None and same else ()
+        result = await self._deployments.result(deployments, ask.wait_s, record.generation, warnings)
         deploys = bool(deployments) or connection is None or connection.deploy
         return dumps({"success": True, **({"deploymentResult": result} if deploys else {})})
 

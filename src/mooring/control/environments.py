@@ -15,7 +15,7 @@ from mooring.domain.records import Actor, Environment, Project
 from mooring.errors import AlreadyExists, BadRequest, InvalidConfig, NotAuthenticated, NotFound, Problem
 from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
-from mooring.store.base import DeleteEnvironment, NameTaken, SaveEnvironment, Store
+from mooring.store.base import DeleteEnvironment, NameTaken, SaveEnvironment, Stale, Store
 
 
 class Environments:
@@ -54,7 +54,7 @@ class Environments:
         for environment in found:
             if name_key(environment.name) == name_key(name):
                 return environment
-        raise NotFound(f"Environment ({name}) is not found or user does not have privilege to access it!")
+        raise _missing(name)
 
     async def create(
         self, actor: Actor, name: str, *, description: str | None = None, type_name: str = "PRODUCTION",
@@ -98,6 +98,8 @@ class Environments:
             )
         except NameTaken:
             raise AlreadyExists(f"Environment (name: {name}) already exists!") from None
+        except Stale:
+            raise _missing(path_name) from None
         return after
 
     async def delete(self, actor: Actor, name: str) -> None:
@@ -124,3 +126,7 @@ class Environments:
                 )
             ids.append(project.id)
         return tuple(sorted(ids))
+
+
+def _missing(name: str) -> NotFound:
+    return NotFound(f"Environment ({name}) is not found or user does not have privilege to access it!")

@@ -107,6 +107,7 @@ class Fleet:
                 if worker_id in wait.missing:
                     wait.missing.discard(worker_id)
                     wait.tally.expected -= 1
+                    wait.tally.registered -= 1
                     if not wait.missing:
                         wait.done.set()
 
@@ -131,6 +132,8 @@ class Fleet:
         """A worker opened a stream here. The older session, which is now fenced, if there was one."""
         member = self._members[worker_id]
         older, member.session = member.session, session
+        # What it holds now is not known before it reports: it may have begun anew, or be of another epoch.
+        member.revision, member.exceptions = 0, {}
         member.worker = replace(member.worker, incarnation=incarnation, version=version)
         self._renew(member)
         self.connected.set()

@@ -71,20 +71,25 @@ class Parcels:
             text = await self._made(*offered, row, key)
         else:
             connection = await self._store.connection_by_id(row.connection)
-            if connection is None or connection.generation != row.generation:
+            sealed = None if connection is None else await self.seal_frame(connection, row, key)
+            if sealed is None:
                 return None
-            text = await self.seal_frame(connection, row, key)
+            text = sealed
         self._frames[environment, row.connection, row.generation] = text
         if len(self._frames) > KEPT_FRAMES:
             self._frames.popitem(last=False)
         return text
 
-    async def seal_frame(self, connection: Connection, row: DesiredRow, key: bytes) -> str:
-        """The put frame for *row* with its secrets under *key*."""
+    async def seal_frame(self, connection: Connection, row: DesiredRow, key: bytes) -> str | None:
+        """The put frame for *row* with its secrets under *key*, or None where *connection* moved on meanwhile."""
         secrets = {
             secret.key: self._ring.unseal(secret.sealed, key_id=secret.key_id, connection=connection.id, key=secret.key)
             for secret in await self._store.secrets(connection.id)
         }
+        # A change between the two reads must not send new secrets to an old address.
+        now = await self._store.connection_by_id(connection.id)
+        if now is None or now.generation != row.generation or connection.generation != row.generation:
+            return None
         return await self._made(connection, secrets, row, key)
 
     async def _made(self, connection: Connection, secrets: Mapping[str, str], row: DesiredRow, key: bytes) -> str:

@@ -47,8 +47,11 @@ class Projects:
         require(actor, "projects:manage")
         try:
             await self._store.commit(DeleteProject(project, entry(actor, "delete", "project", project.id, name)))
-        except Conflict:
-            raise InUse(f"Project (name: {name}) is in use by: its connections", hint="Delete them first.") from None
+        except Conflict as exc:
+            raise InUse(
+                f"Project (name: {name}) is in use by: {exc.message}",
+                hint="Delete them, or bind them elsewhere, first.",
+            ) from None
 
     async def by_id(self, actor: Actor, project_id: str) -> Project:
         """Raises `NotFound`."""

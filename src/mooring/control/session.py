@@ -33,6 +33,7 @@ class ControlSession:
         self.epoch = ""
         self.sent_revision = 0
         self.in_snapshot = False
+        self._snapshot_head = 0
         self._nonce = 0
         self._awaiting: int | None = None
 
@@ -52,18 +53,34 @@ class ControlSession:
         plan = Plan("delta", hello.revision) if usable else Plan("snapshot", 0)
         self.sent_revision = plan.after
         self.in_snapshot = plan.mode == "snapshot"
+        self._snapshot_head = environment.head_revision
         return plan
 
     def is_behind(self, head: int) -> bool:
         """Whether a batch should be sent now."""
         return self._awaiting is None and head > self.sent_revision
 
-    def commit(self, environment: Environment, rows: list[DesiredRow], receipt: str) -> Commit:
-        """The frame that ends a batch of *rows*, all that there is between `sent_revision` and the last of them."""
+    def tells(self, row: DesiredRow) -> bool:
+        """
+        Whether *row* needs a frame.
+
+        What a snapshot does not name is let go of, so it need not say what is absent; save what went while it was
+        under way, and may have been named before.
+        """
+        return row.present or not self.in_snapshot or row.revision > self._snapshot_head
+
+    def commit(
+        self, environment: Environment, rows: list[DesiredRow], receipt: str, *, left_out: bool = False
+    ) -> Commit:
+        """
+        The frame that ends a batch of *rows*, all that there is between `sent_revision` and the last of them.
+
+        *left_out*: one of them moved on before its frame was made. A newer row tells of it; until then nothing is complete.
+        """
         self._nonce += 1
         self._awaiting = self._nonce
         self.sent_revision = rows[-1].revision if rows else environment.head_revision
-        complete = self.sent_revision == environment.head_revision
+        complete = self.sent_revision == environment.head_revision and not left_out
         self.in_snapshot = self.in_snapshot and not complete
         return Commit(
             nonce=self._nonce,

@@ -212,11 +212,12 @@ class Streams:
                     return
                 if rows or first:
                     letter = _Letter(socket)
+                    left_out = False
                     for row in rows:
-                        await self._write_row(letter, worker.environment, row, state)
+                        left_out |= not await self._write_row(letter, worker.environment, row, state)
                     last = rows[-1].revision if rows else environment.head_revision
                     receipt = self._ring.receipt(worker.id, environment.epoch, last)
-                    await letter.write(state.commit(environment, rows, receipt).text())
+                    await letter.write(state.commit(environment, rows, receipt, left_out=left_out).text())
                     await letter.post()
                     if len(rows) > CROWD:
                         await asyncio.sleep(CROWD_S)
@@ -227,14 +228,15 @@ class Streams:
                 continue
             await _send(socket, Ping().text())
 
-    async def _write_row(self, letter: _Letter, environment: str, row: DesiredRow, state: ControlSession) -> None:
-        if row.present:
-            text = await self._parcels.frame(environment, row)
-            if text is not None:
-                await letter.write(text)
-        elif not state.in_snapshot:
-            # Within a snapshot what is absent is simply not named.
-            await letter.write(removal(row).text())
+    async def _write_row(self, letter: _Letter, environment: str, row: DesiredRow, state: ControlSession) -> bool:
+        """Write the frame of *row* where it needs one. False where the connection moved on meanwhile."""
+        if not state.tells(row):
+            return True
+        text = await self._parcels.frame(environment, row) if row.present else removal(row).text()
+        if text is None:
+            return False
+        await letter.write(text)
+        return True
 
     async def _hear_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
         while True:
@@ -305,13 +307,10 @@ class Streams:
             if first or state.is_behind(self._heads.get(environment_id, 0)):
                 environment, rows = await self._store.delta(environment_id, state.sent_revision, ROWS)
                 letter = _Letter(socket)
+                left_out = False
                 for row in rows:
-                    connection = await self._store.connection_by_id(row.connection) if row.present else None
-                    if connection is None or connection.generation != row.generation:
-                        await letter.write(removal(row).text())
-                    elif token.project is None or token.project == connection.project:
-                        await letter.write(await self._parcels.seal_frame(connection, row, key))
-                commit = state.commit(environment, rows, "").model_copy(update={"digest": None})
+                    left_out |= not await self._write_attached(letter, token, row, key)
+                commit = state.commit(environment, rows, "", left_out=left_out).model_copy(update={"digest": None})
                 await letter.write(commit.text())
                 await letter.post()
                 first = False
@@ -320,6 +319,20 @@ class Streams:
                     await waker.wait()
                 continue
             await _send(socket, Ping().text())
+
+    async def _write_attached(self, letter: _Letter, token: Token, row: DesiredRow, key: bytes) -> bool:
+        """Write the frame of *row*, if the token may see it. False where the connection moved on meanwhile."""
+        connection = await self._store.connection_by_id(row.connection) if row.present else None
+        if connection is None:
+            await letter.write(removal(row).text())
+            return True
+        if token.project is not None and token.project != connection.project:
+            return True
+        text = await self._parcels.seal_frame(connection, row, key)
+        if text is None:
+            return False
+        await letter.write(text)
+        return True
 
     async def _hear_attached(self, socket: Socket, state: ControlSession, waker: asyncio.Event) -> None:
         while True:

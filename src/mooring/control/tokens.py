@@ -11,7 +11,7 @@ from mooring.domain.records import EVERY_GRANT, Actor, Token
 from mooring.errors import BadRequest, InvalidConfig, NotAuthenticated, NotFound, NotPermitted, Problem
 from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
-from mooring.kit.tokens import NewToken, make_token, parse_token
+from mooring.kit.tokens import NewToken, is_well_formed, make_token, parse_token
 from mooring.store.base import CreateToken, RevokeToken, Store
 
 SESSION_S = 3600
@@ -48,7 +48,8 @@ class Tokens:
                 [Problem("/grants", "invalid", f"grants is not valid: must be from {', '.join(sorted(EVERY_GRANT))}")]
             )
         # The administrator of the first start may hand out secrets:reveal without holding it: each reveal is audited.
-        beyond = wanted - actor.grants - ({"secrets:reveal"} if actor.project is None else set())
+        is_administrator = actor.project is None and actor.grants >= EVERY_GRANT - {"secrets:reveal"}
+        beyond = wanted - actor.grants - ({"secrets:reveal"} if is_administrator else set())
         if beyond:
             raise NotPermitted(
                 "You do not have permission to perform this action", hint="A token can not grant what it lacks."
@@ -70,9 +71,7 @@ class Tokens:
         """It stops working at once, also for streams opened with it. Raises `NotFound`."""
         token = await self._store.token(token_id)
         own = token is not None and token.owner == actor.name and token.id == actor.token
-        if token is None or not (
-            own or (actor.may("tokens:manage") and actor.sees(token.project or actor.project or ""))
-        ):
+        if token is None or not (own or (actor.may("tokens:manage") and actor.project in (None, token.project))):
             raise NotFound("Token was not found!")
         await self._store.commit(RevokeToken(token.id, now_ms(), entry(actor, "revoke", "token", token.id, token.name)))
         self._streams.close_token(token.id)
@@ -124,7 +123,7 @@ def first_token(preset: str | None) -> tuple[Token, str]:
         made = make_token("pat")
     else:
         parts = parse_token(preset)
-        if parts is None or parts.kind != "pat":
+        if parts is None or parts.kind != "pat" or not is_well_formed(preset):
             raise BadRequest(
                 "MOORING_ADMIN_TOKEN is not a well-formed token", hint="mooring token generate prints one."
             )

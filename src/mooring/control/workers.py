@@ -13,6 +13,7 @@ from mooring.control.fleet import Fleet, Member
 from mooring.control.streams import Streams
 from mooring.domain.records import Actor, Worker
 from mooring.errors import BadRequest, Conflict, InvalidConfig, NotAuthenticated, NotFound, Problem
+from mooring.kit.aead import new_key, wrap
 from mooring.kit.clock import iso, now_ms
 from mooring.kit.ids import new_id
 from mooring.kit.tokens import make_token, parse_token
@@ -52,6 +53,7 @@ class Workers:
             raise NotAuthenticated("Invalid token")
         try:
             public_key = base64.b64decode(request.public_key, validate=True)
+            wrap(public_key, new_key(), b"")  # some points of the curve give no key, and are refused now, not later
         except (binascii.Error, ValueError):
             public_key = b""
         if len(public_key) != 32:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 KEY_BYTES = 32
 _NONCE_BYTES = 12
 _nonces: list[bytes] = []
+os.register_at_fork(after_in_child=_nonces.clear)  # two processes must never draw from one stock
 
 
 class NotAuthentic(Exception):

@@ -10,7 +10,8 @@ def write_private(path: Path, text: str) -> None:
     """Put *text* into *path* with mode 0600: durable when this returns, and never half there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
+    temporary.unlink(missing_ok=True)  # one that is there already would keep its mode
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())

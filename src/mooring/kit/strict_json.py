@@ -49,7 +49,8 @@ def read_json(body: bytes, *, repeatable: frozenset[str] = frozenset(), max_stri
         raise JsonRefused("a number is too long") from None
     if "\\u" in text or "\0" in text or "\x7f" in text:
         _refuse_odd_text(value)
-    if text.count('"') > 2 * max_strings:
+    # Quotes are quickly counted; those inside texts count for nothing.
+    if text.count('"') > 2 * max_strings and sum(1 for _ in _texts(value)) > max_strings:
         raise JsonRefused(f"it holds more than {max_strings} strings")
     _check(value, 1, repeatable)
     return value
@@ -62,12 +63,15 @@ def _decoder(repeatable: frozenset[str]) -> json.JSONDecoder:
     def pairs_to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
-            for key in result:
-                values = [value for name, value in pairs if name == key]
-                if len(values) > 1:
+            # One walk: an object of very many keys must not cost their square.
+            values: dict[str, list[Any]] = {}
+            for key, value in pairs:
+                values.setdefault(key, []).append(value)
+            for key, several in values.items():
+                if len(several) > 1:
                     if key not in repeatable:
                         raise JsonRefused(f"the key {key[:80]!r} stands more than once")
-                    result[key] = Repeated(values)
+                    result[key] = Repeated(several)
         return result
 
     return json.JSONDecoder(object_pairs_hook=pairs_to_dict, parse_constant=_refuse_constant)

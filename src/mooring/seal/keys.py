@@ -30,7 +30,7 @@ class FileKey:
 
     def master_key(self, *, may_create: bool) -> bytes:
         try:
-            return _decode(self.path.read_text("ascii").strip(), self.place)
+            return _decode(self.path.read_text("ascii", "replace").strip(), self.place)
         except FileNotFoundError:
             if not may_create:
                 raise KeyUnavailable(

@@ -87,6 +87,15 @@ class DeleteConnection:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteRequest:
+    """Remember a request under an Idempotency-Key that found nothing to change, with what it answers about."""
+
+    idempotency: Idempotency
+    connection: Connection
+    deployments: Sequence[Deployment]
+
+
+@dataclass(frozen=True, slots=True)
 class FinishIdempotency:
     """Remember the answer that was given under an Idempotency-Key."""
 
@@ -103,7 +112,7 @@ class CreateProject:
 
 @dataclass(frozen=True, slots=True)
 class DeleteProject:
-    """Refused with `Conflict` while the project has connections."""
+    """Refused with `Conflict`, which says what, while it has connections or an environment is bound to it alone."""
 
     project: Project
     audit: AuditEntry
@@ -111,7 +120,7 @@ class DeleteProject:
 
 @dataclass(frozen=True, slots=True)
 class SaveEnvironment:
-    """Create or replace an environment; a new one, or one bound anew, gets the connections of its projects."""
+    """Create or replace an environment; a new one, or one bound anew, gets the connections of its projects. Raises `Stale`."""
 
     environment: Environment
     is_new: bool
@@ -228,7 +237,7 @@ class Forget:
 
 
 Change = (
-    SaveConnection | DeleteConnection | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
+    SaveConnection | DeleteConnection | NoteRequest | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
     | DeleteEnvironment | StartEpoch | CreateToken | RevokeToken | TouchTokens | CreateEnrolment | EnrolWorker
     | ForgetWorker | SeeWorkers | SaveDataKey | SaveEnvironmentKey | Record | SetMeta | Forget
 )  # fmt: skip

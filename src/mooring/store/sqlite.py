@@ -23,6 +23,7 @@ from mooring.store.base import (
     Forget,
     HeadsMoved,
     IdempotencyRecord,
+    NoteRequest,
     Record,
     SaveConnection,
     SeeWorkers,
@@ -38,8 +39,14 @@ PAGE = 500
 MAX_REMEMBERED = 10_000
 _FAIL_FIRST = frozenset({SaveConnection, DeleteConnection})
 _LEAVES_CACHES = frozenset(
-    {SaveConnection, DeleteConnection, FinishIdempotency, SeeWorkers, TouchTokens, Record, Forget}
+    {SaveConnection, DeleteConnection, NoteRequest, FinishIdempotency, SeeWorkers, TouchTokens, Record, Forget}
 )
+_EVERYBODYS = (
+    apsw.FullError, apsw.BusyError, apsw.LockedError, apsw.IOError, apsw.CantOpenError, apsw.CorruptError,
+    apsw.NotADBError, apsw.ReadOnlyError, apsw.NoMemError,
+)  # fmt: skip
+"""What fails for every change alike: trying them one by one would not help."""
+
 _CONNECTION = "id, project, name, name_key, type, enabled, deploy, generation, document, hash, created_at, updated_at"
 _TOKEN = "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash"
 _WORKER = (
@@ -61,7 +68,7 @@ class SqliteStore:
         self._lock_file: Any = None
         self._write_db: apsw.Connection | None = None
         self._read_db: apsw.Connection | None = None
-        self._writer = GroupWriter(self._apply, "mooring-sqlite-writer")
+        self._writer = GroupWriter(self._apply, self._told, "mooring-sqlite-writer")
         self._moved: list[HeadsMoved] = []
         self._tokens: dict[str, Token] = {}
         self._projects: dict[str, Project] = {}
@@ -75,28 +82,42 @@ class SqliteStore:
 
     def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
         """The only row, its only column where it has one, or None."""
-        return self._read.execute(sql, values).get
+        try:
+            return self._read.execute(sql, values).get
+        except apsw.Error as exc:
+            raise _unavailable(exc) from exc
 
     def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """Every row."""
-        return self._read.execute(sql, values).fetchall()
+        try:
+            return self._read.execute(sql, values).fetchall()
+        except apsw.Error as exc:
+            raise _unavailable(exc) from exc
 
     async def open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _hold(self.folder / "lock")
-        path = str(self.folder / "mooring.db")
+        path = self.folder / "mooring.db"
         try:
-            self._write_db = _connect(path)
+            # Before anything is in it: the files beside it (-wal, -shm) take their mode from it.
+            path.touch(0o600)
+            path.chmod(0o600)
+            self._write_db = _connect(str(path))
             _migrate(self._write_db)
-            self._read_db = _connect(path)
+            self._read_db = _connect(str(path))
             self._read_db.execute("PRAGMA query_only=ON")
-        except apsw.Error as exc:
-            raise _unavailable(exc) from exc
-        os.chmod(path, 0o600)  # noqa: PTH101  # a path is a text here
+        except BaseException as exc:
+            self._let_go()
+            if isinstance(exc, apsw.Error):
+                raise _unavailable(exc) from exc
+            raise
         self._writer.start()
 
     async def close(self) -> None:
         await self._writer.stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
         for db in (self._read_db, self._write_db):
             if db is not None:
                 db.close()
@@ -109,8 +130,11 @@ class SqliteStore:
         self._moved.append(moved)
 
     async def commit(self, change: Change) -> Committed:
-        committed, heads = await self._writer.submit(change)
-        if type(change) not in _LEAVES_CACHES:
+        return await self._writer.submit(change)  # type: ignore[no-any-return]  # the writer carries results of every kind
+
+    def _told(self, changes: Sequence[Change], heads: Mapping[str, int] | None) -> None:
+        """On the event loop, after a batch: also where whoever asked for a change has gone away meanwhile."""
+        if any(type(change) not in _LEAVES_CACHES for change in changes):
             # This process is the only writer, so what it remembers is exact.
             self._tokens.clear()
             self._projects.clear()
@@ -118,10 +142,31 @@ class SqliteStore:
         if heads:
             for moved in self._moved:
                 moved(heads)
-        return committed  # type: ignore[no-any-return]  # the writer carries results of every kind
 
-    def _apply(self, changes: Sequence[Change]) -> list[Any]:
-        """On the writer's thread: all of *changes* in one transaction, each under a savepoint."""
+    def _apply(self, changes: Sequence[Change]) -> tuple[list[Any], dict[str, int]]:
+        """On the writer's thread: all of *changes* in one transaction; one by one where something unforeseen spoils that."""
+        try:
+            return self._transact(changes)
+        except Exception as exc:
+            log.error("commit_failed", error=type(exc).__name__, changes=len(changes))
+            failure = exc
+        if isinstance(failure, _EVERYBODYS) or len(changes) == 1:
+            raise _unavailable(failure) from failure
+        results: list[Any] = []
+        heads: dict[str, int] = {}
+        for change in changes:
+            try:
+                result, moved = self._transact([change])
+            except Exception as exc:
+                log.error("change_failed", change=type(change).__name__, error=type(exc).__name__)
+                results.append(_unavailable(exc))
+            else:
+                results += result
+                heads |= moved
+        return results, heads
+
+    def _transact(self, changes: Sequence[Change]) -> tuple[list[Any], dict[str, int]]:
+        """All of *changes* in one transaction, or, where this raises, none."""
         db = self._write_db
         assert db is not None
         results: list[Any] = []
@@ -132,14 +177,11 @@ class SqliteStore:
                 results.append(_attempt(db, transaction, change))
             transaction.flush()
             db.execute("COMMIT")
-        except apsw.Error as exc:
+        except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            log.error("commit_failed", error=type(exc).__name__, changes=len(changes))
-            raise _unavailable(exc) from exc
-        heads = transaction.heads
-        # Each caller passes the heads on; the subscribers take the largest they have seen, so repeats cost little.
-        return [result if isinstance(result, Exception) else (result, heads) for result in results]
+            raise
+        return results, transaction.heads
 
     async def meta(self, key: str) -> str | None:
         return cast("str | None", self._one("SELECT value FROM meta WHERE key = ?", (key,)))
@@ -327,6 +369,7 @@ def _attempt(db: apsw.Connection, transaction: Transaction, change: Change) -> C
             return transaction.make(change)
         except MooringError as exc:
             return exc
+    # Rows that were put off before it must not be undone with it.
     transaction.flush_rows()
     before = transaction.mark()
     db.execute("SAVEPOINT change")
@@ -384,7 +427,7 @@ def _hold(path: Path) -> Any:
     return handle
 
 
-def _unavailable(exc: apsw.Error) -> Unavailable:
+def _unavailable(exc: Exception) -> Unavailable:
     if isinstance(exc, apsw.FullError):
         return Unavailable("the disk is full", hint="Free some space; nothing that was acknowledged is lost.")
     if isinstance(exc, apsw.BusyError | apsw.LockedError):

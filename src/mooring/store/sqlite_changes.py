@@ -30,6 +30,7 @@ from mooring.store.base import (
     Idempotency,
     IdempotencyRecord,
     NameTaken,
+    NoteRequest,
     Record,
     RevokeToken,
     SaveConnection,
@@ -75,6 +76,7 @@ class Transaction:
         self._targets: dict[str, list[str]] = {}
         self._waiting: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _ROWS}
         self._known_projects: set[str] = set()
+        self._put_off: set[str] = set()
 
     @property
     def heads(self) -> dict[str, int]:
@@ -87,6 +89,7 @@ class Transaction:
 
     def back_to(self, mark: tuple[dict[str, _Head], set[str]]) -> None:
         self._heads, self._dirty = mark
+        self._put_off.clear()
         for rows in self._waiting.values():
             rows.clear()
 
@@ -100,6 +103,7 @@ class Transaction:
             if rows:
                 _insert(self.db, table, rows)
                 rows.clear()
+        self._put_off.clear()
 
     def flush(self) -> None:
         """Write what was put off, and the heads that moved."""
@@ -118,6 +122,7 @@ class Transaction:
         if replayed:
             return Committed(replayed=replayed)
         connection = change.connection
+        self._write_put_off(connection.id)
         if change.expected_generation is None:
             self._insert_connection(connection)
         else:
@@ -128,12 +133,18 @@ class Transaction:
             (connection.id, secret.key, secret.sealed, secret.key_id, secret.fingerprint, secret.updated_at)
             for secret in change.secrets
         ]
+        self._put_off.add(connection.id)
         deployments: tuple[Deployment, ...] = ()
         if connection.deploy or change.was_deployed:
             deployments = self._desire(connection, connection.deploy, change.audit, change.expected_generation is None)
         self._audit(change.audit)
         self._remember(change.idempotency, connection, deployments)
         return Committed(deployments)
+
+    def _write_put_off(self, connection: str) -> None:
+        """Before a connection that changed in this very transaction changes again, its rows must be where SQL sees them."""
+        if connection in self._put_off:
+            self.flush_rows()
 
     def _insert_connection(self, c: Connection) -> None:
         if c.project not in self._known_projects:
@@ -168,6 +179,7 @@ class Transaction:
         if replayed:
             return Committed(replayed=replayed)
         connection = change.connection
+        self._write_put_off(connection.id)
         self.db.execute(
             "DELETE FROM connections WHERE id = ? AND generation = ?", (connection.id, connection.generation)
         )
@@ -272,7 +284,14 @@ class Transaction:
 
     def _delete_project(self, change: DeleteProject) -> Committed:
         if self.db.execute("SELECT 1 FROM connections WHERE project = ? LIMIT 1", (change.project.id,)).get:
-            raise Conflict("the project has connections")
+            raise Conflict("its connections")
+        if self.db.execute(
+            "SELECT 1 FROM environment_projects p WHERE project = ? AND NOT EXISTS (SELECT 1 FROM environment_projects o"
+            " WHERE o.environment = p.environment AND o.project <> p.project) LIMIT 1",
+            (change.project.id,),
+        ).get:
+            # Without it nothing would be bound to them, and that would open them to every project.
+            raise Conflict("an environment that is bound to it alone")
         self.db.execute("DELETE FROM projects WHERE id = ?", (change.project.id,))
         self.db.execute("DELETE FROM environment_projects WHERE project = ?", (change.project.id,))
         self._targets.clear()
@@ -306,6 +325,8 @@ class Transaction:
                     " WHERE id = ?",
                     (e.name, name_key(e.name), e.description, e.type, e.status, e.access_url, e.id),
                 )
+                if self.db.changes() != 1:
+                    raise Stale("the environment is gone")
         except apsw.ConstraintError:
             raise NameTaken("the name is taken") from None
         self.db.execute("DELETE FROM environment_projects WHERE environment = ?", (e.id,))
@@ -467,6 +488,12 @@ class Transaction:
              json.dumps([deployment.id for deployment in deployments])),
         )  # fmt: skip
 
+    def _note_request(self, change: NoteRequest) -> Committed:
+        replayed = self._replayed(change.idempotency)
+        if not replayed:
+            self._remember(change.idempotency, change.connection, tuple(change.deployments))
+        return Committed(replayed=replayed)
+
     def _finish_idempotency(self, change: FinishIdempotency) -> Committed:
         self.db.execute(
             "UPDATE idempotency SET body = ? WHERE token = ? AND key = ?", (change.body, change.token, change.key)
@@ -482,6 +509,7 @@ class Transaction:
     _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {
         SaveConnection: _save_connection,
         DeleteConnection: _delete_connection,
+        NoteRequest: _note_request,
         FinishIdempotency: _finish_idempotency,
         CreateProject: _create_project,
         DeleteProject: _delete_project,

@@ -18,22 +18,25 @@ MAX_BATCH = 256
 MAX_WAITING = 10_000
 
 Result = Any
-Apply = Callable[[Sequence[Any]], list[Result]]
+Apply = Callable[[Sequence[Any]], tuple[list[Result], Any]]
+Told = Callable[[Sequence[Any], Any], None]
 
 
 class GroupWriter:
     """
     Hands batches of changes to *apply*, on a thread of its own.
 
-    *apply* answers one result per change, in order; a result that is an exception is raised to its caller.
-    Where *apply* itself raises, every caller of the batch gets that.
+    *apply* answers one result per change, in order, and a note on the whole batch; a result that is an exception
+    is raised to its caller. Where *apply* itself raises, every caller of the batch gets that. *told* hears of the
+    batch and its note on the event loop, before its callers do, and also where they have gone away.
     """
 
-    def __init__(self, apply: Apply, name: str) -> None:
-        self._apply = apply
+    def __init__(self, apply: Apply, told: Told, name: str) -> None:
+        self._apply, self._told = apply, told
         self._waiting: queue.SimpleQueue[tuple[Any, asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
 
     def start(self) -> None:
         """Begin. Callers must be on the running event loop."""
@@ -44,13 +47,14 @@ class GroupWriter:
         """Finish what is waiting."""
         if self._loop is None:
             return
+        self._stopping = True  # whatever came after the end would wait for ever
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join, 30)
         self._loop = None
 
     def submit(self, change: Any) -> asyncio.Future[Any]:
         """A future for the result of *change*. Raises `Unavailable` when too many are waiting."""
-        if self._loop is None:
+        if self._loop is None or self._stopping:
             raise Unavailable("the store is closed")
         if self._waiting.qsize() >= MAX_WAITING:
             raise Unavailable("too many writes are waiting", hint="Retry in a moment.")
@@ -74,22 +78,27 @@ class GroupWriter:
                     stopping = True
                     break
                 batch.append(item)
+            changes, note = [change for change, _ in batch], None
             try:
-                results = self._apply([change for change, _ in batch])
+                results, note = self._apply(changes)
             except Exception as exc:  # the transaction as a whole failed: every caller is told
                 results = [exc] * len(batch)
             loop = self._loop
             if loop is not None and not loop.is_closed():
-                loop.call_soon_threadsafe(_deliver, [future for _, future in batch], results)
+                loop.call_soon_threadsafe(self._deliver, changes, [future for _, future in batch], results, note)
             if stopping:
                 return
 
-
-def _deliver(futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
-    for future, result in zip(futures, results, strict=True):
-        if future.done():
-            continue
-        if isinstance(result, BaseException):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+    def _deliver(
+        self, changes: Sequence[Any], futures: Sequence[asyncio.Future[Any]], results: Sequence[Any], note: Any
+    ) -> None:
+        try:
+            self._told(changes, note)
+        finally:
+            for future, result in zip(futures, results, strict=True):
+                if future.done():
+                    continue
+                if isinstance(result, BaseException):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)

@@ -20,6 +20,9 @@ PROTOCOL = 1
 MAX_FRAME = 1 << 20
 MAX_EXCEPTIONS = 2_000
 HEARTBEAT_S = 15
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+"""A number that every store can keep, whoever sent it."""
+
 LEASE_S = 40
 APPLY_PATIENCE_S = 0.05
 """How long a worker waits for slow connections before it reports them as pending, so that they hold up no other."""
@@ -51,7 +54,7 @@ class Hello(Frame):
     proto: int = PROTOCOL
     incarnation: str = Field(max_length=64)
     epoch: str | None = Field(None, max_length=64)
-    revision: int = 0
+    revision: Whole = 0
     digest: str | None = Field(None, max_length=64)
     receipt: str | None = Field(None, max_length=64)
     version: str = Field("", max_length=64)
@@ -127,12 +130,12 @@ class ExceptionFrame(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore")
 
     id: str = Field(max_length=64)
-    generation: int
-    serving_generation: int | None = None
+    generation: Whole
+    serving_generation: Whole | None = None
     state: Literal["pending", "failed", "held"]
     reason: str = Field(max_length=64)
     message: str = Field(max_length=2000)
-    since: int
+    since: Annotated[int, Field(ge=0, le=4_102_444_800_000)]  # until 2100: it is shown as a date
 
 
 class Report(Frame):
@@ -141,8 +144,8 @@ class Report(Frame):
     t: Literal["report"] = "report"
     session: str = Field(max_length=64)
     epoch: str = Field(max_length=64)
-    nonce: int
-    observed_revision: int
+    nonce: Whole
+    observed_revision: Whole
     digest: str | None = Field(None, max_length=64)
     receipt: str = Field("", max_length=64)
     exceptions: list[ExceptionFrame] = Field([], max_length=MAX_EXCEPTIONS)

@@ -82,6 +82,7 @@ class Guard:
         self.health = "unknown"
         self.last_used = time.monotonic()
         self._started = False
+        self._step: asyncio.Future[None] | None = None
         self._closing = False
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -194,7 +195,8 @@ class Guard:
             if self._in_flight or not self._started:
                 return False
             self._started = False
-            await self._bounded(self.connector.stop(), "stop")
+            self._step = asyncio.ensure_future(self._bounded(self.connector.stop(), "stop"))
+            await asyncio.wait([self._step])
             return True
 
     async def close(self, grace_s: float = 30.0, stop_s: float = STOP_S) -> None:
@@ -202,6 +204,8 @@ class Guard:
         self._closing = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_s)
+        if self._step is not None:
+            self._step.cancel()  # a start or stop that hangs must not keep the connector from its end
         async with self._lock:
             self._started = False
             await self._bounded(self.connector.close(), "close", stop_s)
@@ -245,9 +249,19 @@ class Guard:
         if self._started:
             return
         async with self._lock:
+            if self._closing:
+                raise _closing()
             if not self._started:
+                self._step = asyncio.ensure_future(self.connector.start())
                 try:
-                    await self.connector.start()
+                    await self._step
+                except asyncio.CancelledError:
+                    if not self._closing:
+                        await self._bounded(self.connector.stop(), "stop")
+                        raise
+                    if _is_cancelled():
+                        raise
+                    raise _closing() from None
                 except BaseException:
                     await self._bounded(self.connector.stop(), "stop")
                     raise
@@ -256,7 +270,7 @@ class Guard:
     @contextlib.asynccontextmanager
     async def _lease(self) -> AsyncIterator[None]:
         if self._closing:
-            raise Closing("the connection is being closed", hint="Retry: its successor serves already, if it has one.")
+            raise _closing()
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -273,6 +287,16 @@ class Guard:
                 await ending
         except Exception as exc:
             log.warning(f"connector_{what}_failed", connection=self.connector.context.name, error=type(exc).__name__)
+
+
+def _closing() -> Closing:
+    return Closing("the connection is being closed", hint="Retry: its successor serves already, if it has one.")
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the running task itself that shall end, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def read_request(operation: Operation, request: Request | Mapping[str, Any]) -> Request:

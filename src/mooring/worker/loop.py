@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from mooring import __version__
 from mooring.errors import NotAuthenticated
-from mooring.kit.aead import public_key_of, unwrap
+from mooring.kit.aead import NotAuthentic, public_key_of, unwrap
 from mooring.kit.log import log
 from mooring.plugin.registry import Registry
 from mooring.wire.frames import (
@@ -111,7 +111,7 @@ class Loop:
         """One stream; how long to wait before the next."""
         state = self._state
         await socket.send(Hello(
-            incarnation=self._incarnation, epoch=state.epoch, revision=state.revision, digest=state.digest.hex(), receipt=state.receipt,
+            incarnation=self._incarnation, epoch=state.proven_epoch, revision=state.revision, digest=state.digest.hex(), receipt=state.receipt,
             version=__version__, types=[card.name for card in self._registry], attach=self._attach is not None, environment=self._attach,
             public_key=base64.b64encode(public_key_of(self._private_key)).decode(),
         ).text())  # fmt: skip
@@ -121,7 +121,10 @@ class Loop:
             return self._after(frame)
         if not isinstance(frame, Welcome):
             raise NotAFrame("the first frame must be a welcome")
-        key = unwrap(self._private_key, base64.b64decode(frame.environment_key), frame.environment_key_id.encode())
+        try:
+            key = unwrap(self._private_key, base64.b64decode(frame.environment_key), frame.environment_key_id.encode())
+        except (NotAuthentic, ValueError):
+            raise NotAFrame("the environment's key does not open") from None
         self._pool.use_key(key)
         self._session = frame.session
         state.welcome(frame)
@@ -162,7 +165,7 @@ class Loop:
 
     async def _commit(self, socket: ClientConnection, frame: Commit) -> None:
         changes = self._state.commit(frame)
-        tasks = [task for task in (self._pool.remove(gone) for gone in changes.gone) if task is not None]
+        tasks = [task for task in (self._pool.remove(*gone) for gone in changes.gone.items()) if task is not None]
         tasks += [self._pool.put(put) for put in changes.puts]
         if tasks:
             # A slow one holds up no other: it is reported as pending, and again when it is done.

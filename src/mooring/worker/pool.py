@@ -79,6 +79,7 @@ class Pool:
         self._pending = 0
         self._key: bytes = b""
         self._closing: set[asyncio.Task[None]] = set()
+        self._leaving: dict[str, ExceptionFrame] = {}
         self._builds = asyncio.Semaphore(BUILDS_AT_ONCE)
         self.changed: Callable[[], None] = lambda: None
 
@@ -103,8 +104,14 @@ class Pool:
             before.cancel()
         return entry.task
 
-    def remove(self, connection: str, grace_s: float = DISABLE_GRACE_S) -> asyncio.Task[None] | None:
-        """Let go of a connection; the task ends when its client is closed."""
+    def remove(
+        self, connection: str, generation: int = 0, *, grace_s: float = DISABLE_GRACE_S
+    ) -> asyncio.Task[None] | None:
+        """
+        Let go of a connection, as *generation* says; the task ends when its client is closed.
+
+        Until then it is reported as pending: nobody shall be told that it is gone while it still works.
+        """
         entry = self._entries.pop(connection, None)
         if entry is None:
             return None
@@ -113,7 +120,20 @@ class Pool:
         self._forget_name(entry)
         if entry.task is not None:
             entry.task.cancel()
-        return self._retire(entry, grace_s, DISABLE_STOP_S)
+        serving = entry.serving_generation
+        closing = self._retire(entry, grace_s, DISABLE_STOP_S)
+        if closing is not None:
+            left = self._leaving[connection] = ExceptionFrame(
+                id=connection, generation=max(generation, entry.wanted.generation), serving_generation=serving,
+                state="pending", reason="APPLIED", message="being closed", since=now_ms(),
+            )  # fmt: skip
+            closing.add_done_callback(lambda _: self._has_left(connection, left))
+        return closing
+
+    def _has_left(self, connection: str, left: ExceptionFrame) -> None:
+        if self._leaving.get(connection) is left:
+            del self._leaving[connection]
+            self.changed()
 
     @property
     def pending(self) -> int:
@@ -133,8 +153,9 @@ class Pool:
             entry.state, entry.reason, entry.message, entry.since = state, reason, message, now_ms()
 
     def exceptions(self) -> list[ExceptionFrame]:
-        """Every connection that is not well."""
-        return [
+        """Every connection that is not well, or not gone yet."""
+        leaving = [frame for connection, frame in self._leaving.items() if connection not in self._entries]
+        return leaving + [
             ExceptionFrame(
                 id=connection, generation=entry.wanted.generation, serving_generation=entry.serving_generation,
                 state=entry.state, reason=entry.reason, message=entry.message[:1000], since=entry.since,  # type: ignore[arg-type]
@@ -212,7 +233,11 @@ class Pool:
             connector_class = card.load_connector()
             context = Context(f"{frame.project}/{frame.name}", NoMaterials(), self._ca_file)
             guard = Guard(connector_class(config, context))
-            await guard.open()
+            try:
+                await guard.open()
+            except BaseException:
+                self._spawn(guard.close(0))
+                raise
         except MaterialMissing as exc:
             raise BuildFailed("KEYSTORE_MISSING", exc.message) from exc
         except DriverMissing as exc:

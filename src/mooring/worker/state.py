@@ -22,10 +22,10 @@ class Holding:
 
 @dataclass(slots=True)
 class Changes:
-    """What a commit leads to: connections to hold, and to let go of."""
+    """What a commit leads to: connections to hold, and to let go of, with the generation that says so."""
 
     puts: list[Put] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    gone: dict[str, int] = field(default_factory=dict)
 
 
 class WorkerState:
@@ -45,6 +45,15 @@ class WorkerState:
         self._staged: list[Put | Delete] = []
         self._in_snapshot = False
         self._seen: set[str] = set()
+
+    @property
+    def proven_epoch(self) -> str | None:
+        """
+        The epoch that hello may name: none while a snapshot is unfinished.
+
+        Until it is complete, what should be gone is still held; going on from the middle would never tell.
+        """
+        return None if self._in_snapshot else self.epoch
 
     def welcome(self, frame: Welcome) -> None:
         """A stream began. A snapshot ends with the first complete commit; what it did not name is gone."""
@@ -73,12 +82,12 @@ class WorkerState:
             if isinstance(staged, Put):
                 self._put(staged, changes)
             else:
-                self._let_go(staged.id, changes)
+                self._let_go(staged.id, staged.generation, changes)
         self._staged.clear()
         self.revision, self.receipt, self.nonce = frame.revision, frame.receipt, frame.nonce
         if self._in_snapshot and frame.complete:
             for unseen in set(self.holdings) - self._seen:
-                self._let_go(unseen, changes)
+                self._let_go(unseen, self.holdings[unseen].generation, changes)
             self._in_snapshot = False
             self._seen.clear()
         return changes
@@ -96,8 +105,8 @@ class WorkerState:
         self.digest = add(self.digest, term(frame.id, frame.generation, content))
         changes.puts.append(frame)
 
-    def _let_go(self, connection: str, changes: Changes) -> None:
+    def _let_go(self, connection: str, generation: int, changes: Changes) -> None:
         before = self.holdings.pop(connection, None)
         if before is not None:
             self.digest = add(self.digest, -term(connection, before.generation, before.hash))
-            changes.gone.append(connection)
+            changes.gone[connection] = generation
