@@ -13,9 +13,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tools.services import apt
+
+PROGRAMS = {"wrk": "wrk", "curl": "curl"}
+"""Programs that tests run, and the Debian packages that bring them."""
+
 
 def main(arguments: list[str]) -> int:
     if os.geteuid() == 0 and shutil.which("apt-get"):
+        apt.install({program: [package] for program, package in PROGRAMS.items() if shutil.which(program) is None})
         code = subprocess.run([sys.executable, "-m", "tools.services", "start"], check=False).returncode
         if code and os.environ.get("CI"):
             return code

@@ -59,12 +59,26 @@ def hook_server(*keys: str) -> Iterator[Hook]:
 
 def postgres_body(name: str, service: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     url = f"jdbc:postgresql://localhost:{service['port']}/{service['database']}?sslmode=verify-full"
-    return {"type": "database", "name": name, "jdbcUrl": url, "username": service["user"], "password": service["password"], **more}
+    return {
+        "type": "database",
+        "name": name,
+        "jdbcUrl": url,
+        "username": service["user"],
+        "password": service["password"],
+        **more,
+    }
 
 
 def mariadb_body(name: str, service: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     url = f"jdbc:mariadb://localhost:{service['port']}/{service['database']}"
-    return {"type": "database", "name": name, "jdbcUrl": url, "username": service["user"], "password": service["password"], **more}
+    return {
+        "type": "database",
+        "name": name,
+        "jdbcUrl": url,
+        "username": service["user"],
+        "password": service["password"],
+        **more,
+    }
 
 
 def email_body(name: str, service: Mapping[str, Any], **more: Any) -> dict[str, Any]:

@@ -18,12 +18,16 @@ CREATES = 200
 async def _burst(dev: Dev, prefix: str, acknowledged: set[str]) -> None:
     limits = httpx2.Limits(max_connections=CREATES)
     headers = {"Authorization": f"Bearer {dev.token}"}
-    async with httpx2.AsyncClient(base_url=dev.url, headers=headers, timeout=20, limits=limits, trust_env=False) as client:
+    async with httpx2.AsyncClient(
+        base_url=dev.url, headers=headers, timeout=20, limits=limits, trust_env=False
+    ) as client:
 
         async def one(number: int) -> None:
             body = email(f"{prefix}-{number}", auth=True, username="u", password="p-word")
             try:
-                response = await client.post(connection_path(body["name"]), json=body, params={"waitSeconds": number % 2})
+                response = await client.post(
+                    connection_path(body["name"]), json=body, params={"waitSeconds": number % 2}
+                )
             except httpx2.HTTPError:
                 return
             if response.status_code == 200:
@@ -61,7 +65,9 @@ def test_every_acknowledged_connection_survives_and_none_is_half_there(fresh_dev
         workers = dev.api.get("/apiops/workers/").json()["resultList"]
         assert [worker["online"] for worker in workers] == [True], "the first answer came before the worker's stream"
 
-    listed = {item["name"]: item for item in dev.api.get("/apiops/projects/MyProject/connections/").json()["resultList"]}
+    listed = {
+        item["name"]: item for item in dev.api.get("/apiops/projects/MyProject/connections/").json()["resultList"]
+    }
 
     assert acknowledged, "nothing was acknowledged: the test shows nothing"
     assert acknowledged - listed.keys() == set()

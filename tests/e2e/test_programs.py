@@ -32,7 +32,7 @@ def environment(**more: str) -> dict[str, str]:
 def mooring(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """One run of the command line."""
     command = [sys.executable, "-m", "mooring", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(**settings))
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment(**settings))
 
 
 @contextlib.contextmanager
@@ -67,7 +67,9 @@ def served(tmp_path: Path) -> Iterator[dict[str, Any]]:
         talk = {"MOORING_URL": url, "MOORING_TOKEN": token}
         assert mooring("project", "create", "MyProject", **talk).returncode == 0
         assert mooring("environment", "create", "production", **talk).returncode == 0
-        with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=40, trust_env=False) as api:
+        with httpx2.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=40, trust_env=False
+        ) as api:
             yield {"url": url, "talk": talk, "api": api, "data": data, "process": process}
 
 
@@ -110,7 +112,15 @@ def test_a_worker_enrols_once_and_is_known_after_a_restart(served, tmp_path):
         wait_online(served)
 
     second = mooring(
-        "worker", "--url", served["url"], "--environment", "production", "--data-dir", str(tmp_path / "v"), "--enrol-token", token
+        "worker",
+        "--url",
+        served["url"],
+        "--environment",
+        "production",
+        "--data-dir",
+        str(tmp_path / "v"),
+        "--enrol-token",
+        token,
     )
 
     assert second.returncode == 1
@@ -155,7 +165,9 @@ def test_a_worker_that_is_away_makes_a_change_pending_and_catches_up(served, tmp
         wait_online(served)
     wait_online(served, online=False)
     with hook_server("k") as hook:
-        result = served["api"].post(connection_path("late"), json=hook_body("late", hook, "k")).json()["deploymentResult"]
+        result = (
+            served["api"].post(connection_path("late"), json=hook_body("late", hook, "k")).json()["deploymentResult"]
+        )
         assert (result["success"], result["state"]) == (False, "PENDING")
 
         with start_worker(served, tmp_path / "w"):
@@ -194,9 +206,19 @@ def test_several_workers_all_count(served, tmp_path):
                     break
                 time.sleep(0.05)
             with hook_server("k") as hook:
-                result = served["api"].post(connection_path("both"), json=hook_body("both", hook, "k")).json()["deploymentResult"]
+                result = (
+                    served["api"]
+                    .post(connection_path("both"), json=hook_body("both", hook, "k"))
+                    .json()["deploymentResult"]
+                )
 
-    assert result["deploymentResults"][0]["workers"] == {"expected": 2, "applied": 2, "failed": 0, "pending": 0, "offline": 0}
+    assert result["deploymentResults"][0]["workers"] == {
+        "expected": 2,
+        "applied": 2,
+        "failed": 0,
+        "pending": 0,
+        "offline": 0,
+    }
 
 
 def test_the_administrators_token_may_be_given(tmp_path):
@@ -205,7 +227,9 @@ def test_the_administrators_token_may_be_given(tmp_path):
     assert is_well_formed(text)
     data = tmp_path / "plane"
 
-    with program("serve", "--port", "0", "--data-dir", str(data), says=r"listens on (\S+)", MOORING_ADMIN_TOKEN=text) as (_, url):
+    with program(
+        "serve", "--port", "0", "--data-dir", str(data), says=r"listens on (\S+)", MOORING_ADMIN_TOKEN=text
+    ) as (_, url):
         answer = httpx2.get(f"{url}/apiops/projects/", headers={"Authorization": f"Bearer {text}"}, trust_env=False)
 
     assert answer.json() == {"status": "SUCCESS", "resultList": [], "resultCount": 0}
@@ -259,7 +283,9 @@ def test_a_wrong_master_key_seals_and_writes_nothing(tmp_path):
     other = {"MOORING_MASTER_KEY": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="}
 
     with program("serve", "--port", "0", "--data-dir", str(data), says=r"listens on (\S+)", **other) as (_, url):
-        with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=20, trust_env=False) as api:
+        with httpx2.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=20, trust_env=False
+        ) as api:
             body = {"type": "email", "name": "x", "host": "smtp.example.com"}
             written = api.post(connection_path("x"), json=body)
             ready = api.get("/readyz")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import uuid
 
-from tests.e2e.support import PROJECT, create, email_body, hook_body, hook_server, kafka_body, mariadb_body, postgres_body
+from tests.e2e.support import (
+    PROJECT,
+    create,
+    email_body,
+    hook_body,
+    hook_server,
+    kafka_body,
+    mariadb_body,
+    postgres_body,
+)
 from tests.support.plane import connection_path
 from tests.support.services import closed_port, console_consume, mysql, psql, wait_for_mail
 
@@ -19,7 +28,9 @@ def test_a_row_is_written_to_postgresql_and_read(dev, postgres):
     create(dev, postgres_body(name, postgres))
 
     assert dev.use(PROJECT, name, "execute", {"sql": f"create table {table} (id int, word text)"}).status_code == 200
-    written = dev.use(PROJECT, name, "execute", {"sql": f"insert into {table} values (?, ?)", "parameters": [7, "ışık"]})
+    written = dev.use(
+        PROJECT, name, "execute", {"sql": f"insert into {table} values (?, ?)", "parameters": [7, "ışık"]}
+    )
     read = dev.use(PROJECT, name, "query", {"sql": f"select id, word from {table}"})
 
     assert written.json()["rowCount"] == 1

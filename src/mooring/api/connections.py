@@ -59,6 +59,15 @@ async def get(request: Request, actor: Actor) -> Response:
 
 async def find(request: Request, actor: Actor) -> Response:
     """All of them, streamed; or a page, where one is asked for by page and size, or by cursor and limit."""
+    try:
+        return await _found(request, actor)
+    except InvalidConfig:
+        # A parameter is wrong; a missing project or permission is said first.
+        await plane_of(request).connections.list_all(actor, request.path_params["project"], None)
+        raise
+
+
+async def _found(request: Request, actor: Actor) -> Response:
     query = request.query_params
     type_name = query.get("type") or None
     project = request.path_params["project"]

@@ -354,7 +354,7 @@ class Pool:
     async def close(self, grace_s: float = DISABLE_GRACE_S) -> None:
         """Close everything; operations that run may finish for *grace_s*."""
         for connection in list(self._entries):
-            self.remove(connection, grace_s)
+            self.remove(connection, grace_s=grace_s)
         if self._closing:
             await asyncio.wait(self._closing)
 
