@@ -1,6 +1,5 @@
 """Names in any script: they work in paths and bodies, and two are one exactly where the name key says so."""
 
-import itertools
 import json
 import unicodedata
 from urllib.parse import quote
@@ -15,14 +14,14 @@ from tests.support.plane import CONNECTIONS, connection_path, email
 
 NAMES = [
     "orders-db", "Orders DB", "a.b_c~d", "a+b&c=d", "it's (fine)!", "50€", "a:b@c", "a,b;c", "$money$", "*", "~", "-",
-    "İstanbul", "ırmak", "Straße", "ﬁnance", "café", "cafe\u0301", "ＯＲＤＥＲＳ", "ΣΊΣΥΦΟΣ", "ǅ", "Ǆ", "K", "Å",
+    "İstanbul", "ırmak", "Straße", "ﬁnance", "café", "cafe\u0301", "ＯＲＤＥＲＳ", "ΣΊΣΥΦΟΣ", "ǅ", "Ǆ", "\u212a", "\u212b",
     "طلبات", "סדר", "订单数据库", "注文データベース", "주문", "заказы", "ऑर्डर", "คำสั่ง", "🚀", "👩‍👩‍👧", "🇹🇷", "a\u00a0b",
     "\u1e9e", "ſ", "①", "½", "㎯", "…", "a\u200bb", "𝔘𝔫𝔦", "x" * MAX_LENGTH, "字" * MAX_LENGTH,
 ]  # fmt: skip
 
 SAME = [
     ("orders", "ORDERS"), ("Straße", "STRASSE"), ("Straße", "straSSe"), ("\u1e9e", "ss"), ("ﬁnance", "FINANCE"),
-    ("café", "cafe\u0301"), ("CAFÉ", "cafe\u0301"), ("Å", "\u00c5"), ("Å", "a\u030a"), ("K", "k"), ("ＯＲＤＥＲＳ", "orders"),
+    ("café", "cafe\u0301"), ("CAFÉ", "cafe\u0301"), ("\u212b", "\u00c5"), ("\u212b", "a\u030a"), ("\u212a", "k"), ("ＯＲＤＥＲＳ", "orders"),
     ("ſ", "S"), ("ǅ", "Ǆ"), ("ǆ", "DŽ"), ("ΣΊΣΥΦΟΣ", "σίσυφος"), ("ς", "Σ"), ("①", "1"), ("㎯", "rad∕s2"), ("İ", "i\u0307"),
     ("𝔘𝔫𝔦", "uni"), ("a\u00a0b", "a b"), ("ﾃﾞｰﾀ", "データ"), ("Ω", "ω"), ("\u0345", "ι"), ("ΐ", "ϊ\u0301"),
 ]  # fmt: skip
@@ -239,10 +238,3 @@ def test_names_through_a_real_server(dev):
     finally:
         for name in chosen:
             done(dev.api.delete(connection_path(name)))
-
-
-def test_lists_of_names_are_what_they_say():
-    """No pair stands in both lists, and no name that is taken is in the list of refused ones."""
-    assert not set(SAME) & set(DIFFERENT)
-    assert not set(NAMES) & set(REFUSED)
-    assert not {pair[::-1] for pair in itertools.chain(SAME, DIFFERENT)} & set(SAME)

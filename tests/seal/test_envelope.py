@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,12 @@ from hypothesis import strategies as st
 
 from mooring.errors import KeyUnavailable, SealError, Tampered, Unavailable, UnknownSeal
 from mooring.kit.aead import new_key
+from mooring.kit.settings import Settings
 from mooring.seal.envelope import LockedRing, Ring, content_hash, new_data_key, open_ring
 from mooring.serve import opened_plane
 from mooring.store.base import SaveDataKey, Store
 from mooring.store.sqlite import SqliteStore
-from tests.support.plane import DEV_PROJECT, Opened, client_of, connection_path, opened_here, webhook
+from tests.support.plane import DEV_PROJECT, client_of, connection_path, opened_here, webhook
 
 MASTER = bytes(range(32))
 KEY_ID, WRAPPED = new_data_key(MASTER)
@@ -304,17 +307,11 @@ async def test_data_keys_are_stored_wrapped(tmp_path: Path) -> None:
     assert stored == [(KEY_ID, WRAPPED)] and RING._keys[KEY_ID] not in WRAPPED
 
 
-def _settings(data_dir: Path, master: bytes | None = None):
-    import base64
-
-    from mooring.kit.settings import Settings
-
+def _settings(data_dir: Path, master: bytes | None = None) -> Settings:
     return Settings(data_dir=data_dir, master_key=None if master is None else base64.b64encode(master).decode())
 
 
 def _without_last_use(state: tuple[object, ...]) -> list[object]:
-    from dataclasses import replace
-
     tokens = [replace(token, last_used_at=None) for token in state[1]]  # type: ignore[attr-defined]
     return [state[0], tokens, *state[2:]]
 
@@ -322,6 +319,3 @@ def _without_last_use(state: tuple[object, ...]) -> list[object]:
 def test_a_locked_ring_is_no_500() -> None:
     """Its errors say that the control plane cannot do it now."""
     assert issubclass(KeyUnavailable, Unavailable) and issubclass(Tampered, Unavailable)
-
-
-__all__ = ["Opened"]

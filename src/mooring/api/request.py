@@ -33,7 +33,14 @@ def header(request: Request, name: bytes) -> str | None:
     """The header *name* (lower case), or None. The headers are looked through once, not once for each question."""
     headers = request.scope.get("mooring.headers")
     if headers is None:
-        headers = request.scope["mooring.headers"] = dict(request.scope["headers"])
+        sent = request.scope["headers"]
+        headers = dict(sent)
+        if len(headers) != len(sent):
+            # One that stands twice is a list: neither the first nor the last token of two is believed.
+            headers = {}
+            for each, value in sent:
+                headers[each] = headers[each] + b", " + value if each in headers else value
+        request.scope["mooring.headers"] = headers
     value = headers.get(name)
     return None if value is None else value.decode("latin-1")
 

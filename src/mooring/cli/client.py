@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mooring.errors import NotAuthenticated
-from mooring.kit.settings import Settings
+from mooring.kit.settings import read_settings
 from mooring.sdk.client import Client
 
 
 def client() -> Client:
     """Raises `NotAuthenticated` where no token is set."""
-    settings = Settings()
+    settings = read_settings()
     if settings.token is None:
         raise NotAuthenticated(
             "no token is set",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from mooring.cli import output
 from mooring.cli.client import client
 from mooring.errors import BadRequest
+from mooring.kit import settings
 from mooring.kit.log import log
 from mooring.kit.settings import Settings
 
@@ -27,14 +27,9 @@ SEED_BODY = """{
 def read_settings(**given: Any) -> Settings:
     """The settings, with what the command line says on top."""
     try:
-        found = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as exc:
-        problems = exc.errors(include_input=False, include_context=False, include_url=False)
-        names = ", ".join(
-            f"MOORING_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in problems
-        )
-        output.fail(BadRequest(f"a setting is not valid: {names}", hint="mooring settings shows all of them."))
+        found = settings.read_settings(**given)
+    except BadRequest as exc:
+        output.fail(exc)
         raise
     log.threshold = {"debug": 10, "info": 20, "warning": 30, "error": 40}[found.log_level]
     return found

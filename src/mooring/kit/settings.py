@@ -8,11 +8,14 @@ names), which wins over the default. `serve.py` reads them once and passes value
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from mooring.errors import BadRequest
 
 
 class Settings(BaseSettings):
@@ -59,3 +62,21 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = Path(os.environ.get("MOORING_CONFIG", "mooring.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings, with what is *given* on top. Raises `BadRequest`, which names what is wrong and never shows its value."""
+    file = os.environ.get("MOORING_CONFIG")
+    if file is not None and not Path(file).exists():
+        raise BadRequest("the file that MOORING_CONFIG names is not there", hint="Correct the path, or unset it.")
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as exc:
+        problems = exc.errors(include_input=False, include_context=False, include_url=False)
+        names = ", ".join(
+            f"MOORING_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in problems
+        )
+        raise BadRequest(f"a setting is not valid: {names}", hint="mooring settings shows all of them.") from None
+    except tomllib.TOMLDecodeError as exc:
+        raise BadRequest(f"{file or 'mooring.toml'} is not valid TOML: {exc}", hint="Correct the file.") from None

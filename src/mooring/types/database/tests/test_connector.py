@@ -899,6 +899,7 @@ async def test_full_server_is_unreachable(server):
         )
         ask[server.name](server, limit, admin=True)
         async with use(server, username=name, password=password, testConnectionOnCheckout=False) as guard:
+            await query(guard, "select 1")  # the only connection that there may be is open now
             pool = await guard.native()
             async with pool.acquire():
                 with pytest.raises(Unreachable, match="no connection left") as caught:
