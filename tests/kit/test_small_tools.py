@@ -266,7 +266,7 @@ def test_a_secret_within_another_leaves_no_rest() -> None:
 )
 def test_other_spellings_are_taken_out(text: str) -> None:
     """As a URL, JSON or Python writes the secret."""
-    assert "rd" not in scrub(text, ['p@ss/w"rd'])
+    assert "ss" not in scrub(text, ['p@ss/w"rd']).replace("password", "")
 
 
 def test_letters_beyond_ascii_are_taken_out_of_urls_and_json() -> None:

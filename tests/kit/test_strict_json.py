@@ -98,7 +98,7 @@ def test_repeated_values_are_looked_at() -> None:
     """What a plain value must not be, a repeated one must not be either."""
     assert "2^53" in refusal('{"type":"a","type":9007199254740993}', repeatable=TYPE)
     assert "NUL" in refusal('{"type":"a","type":"\\u0000"}', repeatable=TYPE)
-    assert "deeper" in refusal('{"type":"a","type":%s1%s}' % ("[" * 40, "]" * 40), repeatable=TYPE)
+    assert "deeper" in refusal('{"type":"a","type":' + "[" * 40 + "1" + "]" * 40 + "}", repeatable=TYPE)
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])

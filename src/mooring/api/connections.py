@@ -119,7 +119,7 @@ async def _streamed(rows: AsyncIterator[tuple[str, str]]) -> AsyncIterator[str]:
 async def deployments(request: Request, actor: Actor) -> Response:
     path = request.path_params
     found = await plane_of(request).deployments.history(
-        actor, path["project"], path["name"], whole(request, "limit", 20, 1, 200)
+        actor, path["project"], path["name"], whole(request, "limit", 20, 1, MAX_PAGE)
     )
     return Json(listed([dumps(deployment) for deployment in found]))
 

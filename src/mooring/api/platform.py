@@ -228,7 +228,7 @@ async def healthcheck(request: Request) -> Response:
 
 
 async def hello(request: Request, actor: Actor) -> Response:
-    return PlainTextResponse(f"Hello {request.path_params['name']}")
+    return PlainTextResponse(f"Hello {request.path_params['word']}")
 
 
 async def healthz(request: Request) -> Response:

@@ -72,7 +72,7 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("DELETE", "/apiops/workers/{worker}", platform.forget_worker, "Forget a worker", "Workers", errors=(404,)),
     RouteCard("GET", "/apiops/audit", platform.audit, "Newest audit entries", "Audit", "objects", query=("limit",), errors=(400,)),
     RouteCard("GET", "/apiops/test/healthcheck", platform.healthcheck, "Whether the API answers", "Health", "text", public=True),
-    RouteCard("GET", "/apiops/test/hello/{name}", platform.hello, "Whether a token works", "Health", "text"),
+    RouteCard("GET", "/apiops/test/hello/{word}", platform.hello, "Whether a token works", "Health", "text"),
     RouteCard("GET", "/healthz", platform.healthz, "Whether this process runs", "Health", "status", public=True),
     RouteCard("GET", "/readyz", platform.readyz, "Whether this node can serve", "Health", "status", public=True, errors=(503,)),
     RouteCard("POST", "/worker/v1/enrol", platform.enrol, "Enrol a worker", "Workers", body=Enrolment, public=True, hidden=True),

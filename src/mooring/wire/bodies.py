@@ -7,12 +7,14 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
+from mooring.domain.records import EVERY_GRANT
 from mooring.errors import InvalidConfig
 from mooring.plugin.fields import NO_CONTROL
 from mooring.plugin.problems import problems_of
 
 Line = Annotated[str, StringConstraints(pattern=NO_CONTROL, max_length=1000)]
 Name = Annotated[str, StringConstraints(pattern=NO_CONTROL, min_length=1, max_length=255)]
+Grant = Annotated[Name, Field(json_schema_extra={"enum": sorted(EVERY_GRANT)})]
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -64,7 +66,7 @@ class TokenBody(_Body):
     """A new personal API access token."""
 
     name: Name = Field(description="What it is for.")
-    grants: list[Name] | None = Field(None, max_length=50, description="Absent: all of yours, except secrets:reveal.")
+    grants: list[Grant] | None = Field(None, max_length=50, description="Absent: all of yours, except secrets:reveal.")
     project_name: Name | None = Field(None, description="The one project that it is good for; absent: as yours.")
     expires_in_seconds: int | None = Field(None, ge=1, le=10 * 366 * 86400, description="Absent: it does not expire.")
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from mooring.errors import BadRequest, InvalidConfig, Problem
 from mooring.kit.strict_json import JsonRefused, Repeated, read_json
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import Part
-from mooring.plugin.fields import Flag, LongText, field
+from mooring.plugin.fields import Flag, field
 from mooring.plugin.problems import problems_of
 from mooring.plugin.registry import Registry
 
@@ -36,7 +36,7 @@ def typed_fields(document: dict[str, Any]) -> dict[str, Any]:
 class CommonFields(Part):
     """What every connection has, whatever its type."""
 
-    description: LongText | None = field(
+    description: Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION)] | None = field(
         None, description="Free text, at most 1,000 characters.", example="Order database of the shop"
     )
     deploy_to_worker: Flag = field(
@@ -125,17 +125,11 @@ class _Common(NamedTuple):
 
 def _common(values: dict[str, Any], problems: list[Problem]) -> _Common:
     description, deploy, enabled = (values.pop(key, None) for key in ("description", "deployToWorker", "enabled"))
-    if type(deploy) is type(enabled) is bool and (description is None or type(description) is str):
-        common = _Common(description, deploy, enabled)
-    else:
-        common = _coerced({"description": description, "deployToWorker": deploy, "enabled": enabled}, problems)
-    if common.description is not None and len(common.description) > MAX_DESCRIPTION:
-        problems.append(
-            Problem(
-                "/description", "invalid", f"description is not valid: must have at most {MAX_DESCRIPTION} characters"
-            )
-        )
-    return common
+    if type(deploy) is type(enabled) is bool and (
+        description is None or (type(description) is str and len(description) <= MAX_DESCRIPTION)
+    ):
+        return _Common(description, deploy, enabled)
+    return _coerced({"description": description, "deployToWorker": deploy, "enabled": enabled}, problems)
 
 
 def _coerced(taken: dict[str, Any], problems: list[Problem]) -> _Common:

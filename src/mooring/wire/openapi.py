@@ -10,10 +10,30 @@ from pydantic import BaseModel
 
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.registry import Registry
-from mooring.wire.body import CommonFields
+from mooring.wire.body import RESPONSE_KEYS, CommonFields
 
 _REF = "#/components/schemas/"
 _NAME_PATTERN = r"^[^\s/\\?#%\x00-\x1f\x7f-\x9f]([^/\\?#%\x00-\x1f\x7f-\x9f]*[^\s/\\?#%\x00-\x1f\x7f-\x9f])?$"
+_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _NAME_PATTERN}
+_ID_SCHEMA = {"type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$"}
+
+
+_PATH: dict[str, dict[str, Any]] = {
+    "project": {"schema": {**_NAME_SCHEMA}, "description": "The project's name, exactly as it is spelt."},
+    "name": {"schema": {**_NAME_SCHEMA}, "description": "The name; case does not matter."},
+    "deployment": {"schema": {**_ID_SCHEMA}, "description": "The deploymentId of an answer."},
+    "token": {"schema": {**_ID_SCHEMA}, "description": "The token's public id."},
+    "worker": {"schema": {**_ID_SCHEMA}, "description": "The worker's id."},
+    "word": {
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "pattern": r"^[^/\\\x00-\x1f\x7f]+$",
+            "not": {"enum": [".", ".."]},
+        },
+        "description": "What is said back.",
+    },
+}
 
 _QUERY: dict[str, dict[str, Any]] = {
     "waitSeconds": {
@@ -28,7 +48,7 @@ _QUERY: dict[str, dict[str, Any]] = {
         "description": "Order, such as name,desc.",
     },
     "cursor": {"schema": {"type": "string", "maxLength": 1000}, "description": "The nextCursor of the answer before."},
-    "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 200}, "description": "How many, at most."},
+    "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000}, "description": "How many, at most."},
     "environmentName": {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "Only workers of this environment.",
@@ -82,7 +102,9 @@ def describe(registry: Registry, routes: Iterable[Any], version: str) -> dict[st
                 if route.path.endswith(("}", "token", "healthcheck", "z")) and "connections" not in route.path
                 else f"{route.path}/"
             )
-            paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas)
+            paths.setdefault(path, {})[route.method.lower()] = _operation(
+                route, schemas, [card.name for card in registry]
+            )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -101,12 +123,12 @@ def describe(registry: Registry, routes: Iterable[Any], version: str) -> dict[st
     }
 
 
-def _operation(route: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(route: Any, schemas: dict[str, Any], types: list[str]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()} {route.path}").strip("_"),
         "summary": route.summary,
         "tags": [route.tag],
-        "parameters": [*_path_parameters(route.path), *(_query(name) for name in route.query)],
+        "parameters": [*_path_parameters(route.path, types), *(_query(name) for name in route.query)],
         "responses": {"200": _answer(route.answers)},
     }
     if route.answers == "mutation":
@@ -133,7 +155,12 @@ def _operation(route: Any, schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _request_body(body: type[BaseModel] | str, schemas: dict[str, Any]) -> dict[str, Any]:
     if body == "connection":
-        return {"required": True, "content": {"application/json": {"schema": {"$ref": f"{_REF}Connection"}}}}
+        return {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"{_REF}Connection"}}},
+            "description": "On PUT, a required key that is left out stays as it is; a secret that is left out or null"
+            " stays too, and an empty one is cleared.",
+        }
     if body == "form":
         return {
             "required": True,
@@ -144,16 +171,9 @@ def _request_body(body: type[BaseModel] | str, schemas: dict[str, Any]) -> dict[
     return {"required": True, "content": {"application/json": {"schema": {"$ref": _REF + body.__name__}}}}
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _NAME_PATTERN},
-        }
-        for name in re.findall(r"{(\w+)}", path)
-    ]
+def _path_parameters(path: str, types: list[str]) -> list[dict[str, Any]]:
+    known = {**_PATH, "type": {"schema": {"enum": types}, "description": "A connection type; case does not matter."}}
+    return [{"name": name, "in": "path", "required": True, **known[name]} for name in re.findall(r"{(\w+)}", path)]
 
 
 def _query(name: str) -> dict[str, Any]:
@@ -186,6 +206,7 @@ def _answer(shape: str) -> dict[str, Any]:
 def _add_type(schemas: dict[str, Any], card: ConnectionType) -> None:
     schema = _moved(card.schema, schemas)
     common = _moved(CommonFields.model_json_schema(by_alias=True), schemas)["properties"]
+    required = schema.get("required", [])
     schemas[_body_name(card)] = {
         "type": "object",
         "title": card.title,
@@ -193,13 +214,26 @@ def _add_type(schemas: dict[str, Any], card: ConnectionType) -> None:
         "additionalProperties": False,
         "properties": {
             "type": {"const": card.name, "description": "The type of connection."},
-            "name": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _NAME_PATTERN, "description": "The name, as in the path; case does not matter."},
-            **common,
-            **schema["properties"],
+            "name": {**_NAME_SCHEMA, "description": "The name, as in the path; case does not matter."},
+            **{
+                key: value if key in required else _or_null(value)
+                for key, value in {**common, **schema["properties"]}.items()
+            },
+            **{key: {"description": "As a GET prints it; ignored in requests."} for key in sorted(RESPONSE_KEYS)},
         },
-        "required": ["type", "name", *schema.get("required", [])],
+        "required": ["type", "name", *required],
         "examples": [card.example],
     }  # fmt: skip
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """*schema*, or null, which is the same as leaving the key out."""
+    branches = schema.get("anyOf")
+    if branches is not None:
+        return schema if {"type": "null"} in branches else {**schema, "anyOf": [*branches, {"type": "null"}]}
+    if isinstance(schema.get("type"), str) and "enum" not in schema and "const" not in schema:
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _add_model(schemas: dict[str, Any], model: type[BaseModel]) -> None:
@@ -255,6 +289,19 @@ def _shared_schemas() -> dict[str, Any]:
         },
         "required": ["success"],
     }  # fmt: skip
+    text, moment = {"type": "string"}, {"type": "string", "format": "date-time"}
+    common = {
+        "type": text, "name": text, "description": {"type": ["string", "null"]}, "deployToWorker": {"type": "boolean"},
+        "enabled": {"type": "boolean"}, "projectName": text, "id": text, "generation": {"type": "integer", "minimum": 1},
+        "createdAt": moment, "updatedAt": moment, "warnings": {"type": "array", "items": {"$ref": f"{_REF}Problem"}},
+        "secretFields": {"type": "object", "additionalProperties": {"$ref": f"{_REF}SecretState"}},
+    }  # fmt: skip
+    stored = {
+        "type": "object",
+        "description": "A connection as it is stored: what every one has, and beside it the fields of its type; secrets are null.",
+        "properties": common,
+        "required": sorted(common),
+    }
     listed = {"success": {"type": "boolean"}, "resultCount": {"type": "integer", "minimum": 0}}
     return {
         "Error": {
@@ -267,6 +314,12 @@ def _shared_schemas() -> dict[str, Any]:
             "additionalProperties": False,
         },
         "Problem": problem,
+        "SecretState": {
+            "type": "object",
+            "description": "Whether a secret is set, since when, and four digits that change when it does.",
+            "properties": {"set": {"type": "boolean"}, "updatedAt": moment, "fingerprint": text},
+            "required": ["set"],
+        },
         "DeploymentState": {"enum": ["SUCCEEDED", "PARTIAL", "FAILED", "PENDING", "NO_WORKERS", "DEADLINE_EXCEEDED"]},
         "EnvironmentResult": environment_result,
         "DeploymentResult": deployment_result,
@@ -275,9 +328,10 @@ def _shared_schemas() -> dict[str, Any]:
             "properties": {"success": {"const": True}, "deploymentResult": {"$ref": f"{_REF}DeploymentResult"}},
             "required": ["success"],
         },
+        "StoredConnection": stored,
         "ConnectionList": {
             "type": "object",
-            "properties": {**listed, "resultList": {"type": "array", "items": {"type": "object"}}, "nextCursor": {"type": ["string", "null"]}},
+            "properties": {**listed, "resultList": {"type": "array", "items": {"$ref": f"{_REF}StoredConnection"}}, "nextCursor": {"type": ["string", "null"]}},
             "required": ["success", "resultList", "resultCount"],
         },
         "ObjectList": {

@@ -66,6 +66,7 @@ class Pool(Generic[Session]):
         self._burials: set[asyncio.Task[None]] = set()
         self._growth: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._proven = asyncio.Event()
         self._ended = False
         self._works = True  # whether the last attempt to open a session succeeded
 
@@ -237,6 +238,7 @@ class Pool(Generic[Session]):
         self._works = False
         session = await self._driver.connect()
         self._works = True
+        self._proven.set()
         now = time.monotonic()
         return _Member(session, now, now, now)
 
@@ -279,6 +281,8 @@ class Pool(Generic[Session]):
             span / 2 for span in (self._limits.test_every_s, self._limits.max_age_s, self._limits.max_idle_s) if span
         ]
         round_s = min(max(min(spans, default=LONGEST_ROUND_S), SHORTEST_ROUND_S), LONGEST_ROUND_S)
+        # The first user opens the first session; filling up beside it would take its place where there is only one.
+        await self._proven.wait()
         while True:
             await self._inspect()
             # After a failure the next user tries, and is told; logins that fail in the background lock accounts.
