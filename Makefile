@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: run test install check fix bench services type lock clean
+.PHONY: run test install check fix docs bench services type lock clean
 
 run: $(STAMP)        ## Start a control plane and one worker on this machine
 	$(BIN)/mooring dev
@@ -21,11 +21,16 @@ check: $(STAMP)      ## Style, types, import directions, generated parts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m mooring.plugin.reference --check
+	$(BIN)/python -m tools.docs --check
 
 fix: $(STAMP)        ## Repair what can be repaired
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m mooring.plugin.reference
+	$(BIN)/python -m tools.docs
+
+docs: $(STAMP)       ## Build the documentation as a site, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(STAMP)      ## Measure, side by side with a baseline
 	$(BIN)/python -m bench $(ARGS)
@@ -40,7 +45,7 @@ lock: $(STAMP)       ## Renew requirements.lock
 	$(BIN)/python -m tools.lock
 
 clean:               ## Forget what was installed and measured
-	rm -rf $(VENV) .services
+	rm -rf $(VENV) .services build
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

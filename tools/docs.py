@@ -20,8 +20,8 @@ from typing import Any
 
 import click
 import typer.main
+
 from mooring import errors
-from mooring.api.errors import status_of
 from mooring.api.routes import ROUTES
 from mooring.cli.main import app
 from mooring.kit.settings import Settings
@@ -38,10 +38,10 @@ _RELATIVE_LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)")
 def types_table() -> str:
     """Every connection type, what can be done with it through a worker, and whether that works yet."""
     rows = []
-    for card in Registry():
+    for card in sorted(Registry(), key=lambda card: card.connector is None):
         link = f"[{card.title}](../../src/mooring/types/{card.folder.name}/README.md)"
         verbs = ", ".join(f"`{verb}`" for verb in card.operations)
-        state = "**usable**" if card.connector else "described and kept, not usable yet"
+        state = "**usable**" if card.connector else "kept, not usable yet"
         rows.append((link, f"`{card.name}`", card.group, verbs, state))
     return _table(("System", "`type`", "Group", "Operations", "State"), rows)
 
@@ -51,35 +51,28 @@ def settings_table() -> str:
     rows = []
     for name, info in Settings.model_fields.items():
         default = "" if info.default is None else f"`{info.default}`" if str(info.default) else ""
-        rows.append((f"`MOORING_{name.upper()}`", default, info.description or ""))
+        meaning = (info.description or "").replace("<", "&lt;")
+        rows.append((f"`MOORING_{name.upper()}`", default, meaning))
     return _table(("Setting", "Default", "What it is for"), rows)
 
 
 def routes_table() -> str:
-    """Every route of the API, by subject."""
-    rows, seen = [], ""
-    for card in sorted((card for card in ROUTES if not card.hidden), key=lambda card: _TAGS.index(card.tag)):
-        subject, seen = ("" if card.tag == seen else card.tag), card.tag
-        query = ", ".join(f"`{name}`" for name in card.query)
-        rows.append((subject, f"`{card.method}`", f"`{card.path}`", card.summary, query, "no" if card.public else "yes"))
-    return _table(("Subject", "Method", "Path", "What it does", "Query", "Token"), rows)
+    """Every route of the API, a table for each subject."""
+    parts = []
+    for tag in _TAGS:
+        rows = []
+        for card in ROUTES:
+            if card.tag == tag and not card.hidden:
+                query = ", ".join(f"`{name}`" for name in card.query)
+                what = card.summary + ("; needs no token" if card.public else "")
+                rows.append((f"`{card.method}`", f"`{card.path}`", what, query))
+        parts.append(f"### {tag}\n\n{_table(('Method', 'Path', 'What it does', 'Query'), rows)}")
+    return "\n\n".join(parts)
 
 
 _TAGS = (
     "Connections", "Connection types", "Projects", "Environments", "Workers", "Tokens", "Audit", "Health",
 )  # fmt: skip
-
-
-def errors_table() -> str:
-    """Every error that the control plane answers."""
-    found: dict[tuple[int, str], list[str]] = {}
-    for kind in _family(errors.MooringError):
-        if not issubclass(kind, errors.ConnectorError | errors.UseError):
-            found.setdefault((status_of(kind.__new__(kind)), kind.code), []).append(_first_line(kind))
-    return _table(
-        ("Status", "`error`", "When"),
-        [(str(status), f"`{code}`", " ".join(lines)) for (status, code), lines in sorted(found.items())],
-    )
 
 
 def local_errors_table() -> str:
@@ -91,7 +84,7 @@ def local_errors_table() -> str:
             errors.UseError,
         ):
             status = next(LOCAL_STATUS[cls] for cls in kind.__mro__ if cls in LOCAL_STATUS)
-            rows.append((f"`{kind.code}`", str(status), f"`{kind.__name__}`", _first_line(kind)))
+            rows.append((f"`{kind.code}`", str(status), f"`{kind.__name__}`", (kind.__doc__ or "").splitlines()[0]))
     return _table(("`error`", "Status", "In Python", "Means"), rows)
 
 
@@ -107,7 +100,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "connection-types/index.md": {"types": types_table},
-    "api.md": {"routes": routes_table, "errors": errors_table, "use errors": local_errors_table},
+    "api.md": {"routes": routes_table, "use errors": local_errors_table},
     "operations.md": {"settings": settings_table, "commands": commands_table},
 }
 
@@ -196,12 +189,6 @@ def _family(kind: type[errors.MooringError]) -> Iterator[type[errors.MooringErro
     for child in kind.__subclasses__():
         if child.__module__ == errors.__name__:
             yield from _family(child)
-
-
-def _first_line(kind: type) -> str:
-    if kind is errors.MooringError:
-        return "Something that nobody foresaw; the log of the control plane has the request id."
-    return (kind.__doc__ or "").strip().splitlines()[0]
 
 
 def _commands(command: click.Command, name: str) -> Iterator[tuple[str, str]]:

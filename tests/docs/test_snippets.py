@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from mooring.plugin.config import read_config
 from mooring.plugin.registry import Registry
 from mooring.wire.body import read_connection_body
-
 from tests.docs.snippets import Session, Snippet, differences, is_body, snippets_of
 from tests.support.plane import running_dev
 
@@ -29,6 +29,10 @@ def name_of(page: Path) -> str:
 
 def is_run(snippet: Snippet) -> bool:
     return snippet.language in RUN and snippet.marker != "not run"
+
+
+def is_answer(snippet: Snippet) -> bool:
+    return snippet.language == "json" and snippet.marker != "not run" and not is_body(json.loads(snippet.text))
 
 
 @pytest.fixture
@@ -55,11 +59,10 @@ def test_every_snippet_of_a_page_runs(page: Path, session: Session) -> None:
             session.keep_running(snippet)
         elif is_run(snippet):
             answered = session.run(snippet)
-        elif snippet.language == "json" and not is_body(shown := json.loads(snippet.text)):
-            if snippet.marker != "not run":
-                assert answered, f"line {snippet.line}: nothing was answered before it"
-                wrong = list(differences(shown, json.loads(answered)))
-                assert not wrong, f"line {snippet.line}: {'; '.join(wrong)}\n{answered}"
+        elif is_answer(snippet):
+            assert answered, f"line {snippet.line}: nothing was answered before it"
+            wrong = list(differences(json.loads(snippet.text), json.loads(answered)))
+            assert not wrong, f"line {snippet.line}: {'; '.join(wrong)}\n{answered}"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ROOMS], ids=name_of)

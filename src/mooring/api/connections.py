@@ -72,16 +72,16 @@ async def _found(request: Request, actor: Actor) -> Response:
     type_name = query.get("type") or None
     project = request.path_params["project"]
     connections = plane_of(request).connections
+    limit = whole(request, "limit", 100, 1, MAX_PAGE)
+    order, descending = _sort(query.get("sort", "name,asc"))
+    page, size = whole(request, "page", 1, 1, 10**6), whole(request, "size", 100, 1, MAX_PAGE)
     if "cursor" in query or "limit" in query:
-        limit = whole(request, "limit", 100, 1, MAX_PAGE)
         after = query.get("cursor") or None
         rows = [row async for row in await connections.list_all(actor, project, type_name, after, limit + 1)]
         body = listed([document for _, document in rows[:limit]])
         following = dumps(rows[limit - 1][0]) if len(rows) > limit else "null"
         return Response(f'{body[:-1]},"nextCursor":{following}}}', media_type=JSON)
     if "page" in query or "size" in query or "sort" in query:
-        order, descending = _sort(query.get("sort", "name,asc"))
-        page, size = whole(request, "page", 1, 1, 10**6), whole(request, "size", 100, 1, MAX_PAGE)
         return Response(
             listed(await connections.page(actor, project, type_name, order, descending, page, size)), media_type=JSON
         )

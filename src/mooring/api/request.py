@@ -72,12 +72,17 @@ def address_of(request: Request) -> str:
 async def body_of(request: Request) -> bytes:
     """The body, at most as large as allowed. Raises `TooLarge`."""
     limit: int = request.app.state.max_body
-    chunks, size = [], 0
-    async for chunk in request.stream():
+    chunks, size, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"Request body is larger than {limit} bytes")
         chunks.append(chunk)
+        more = message.get("more_body", False)
     return b"".join(chunks)
 
 

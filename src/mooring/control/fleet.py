@@ -183,6 +183,10 @@ class Fleet:
                 member.changed = False
             await self._store.commit(SeeWorkers([member.worker for member in changed]))
 
+    def is_awaited(self, environment: str) -> bool:
+        """Whether somebody waits to hear from workers of *environment*."""
+        return bool(self._waits.get(environment))
+
     async def wait(self, deployments: Sequence[Deployment], seconds: float) -> list[Tally]:
         """One tally per deployment, when all of them ended or *seconds* have passed."""
         now = now_ms()

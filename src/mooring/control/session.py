@@ -69,17 +69,20 @@ class ControlSession:
         """
         return row.present or not self.in_snapshot or row.revision > self._snapshot_head
 
-    def commit(
-        self, environment: Environment, rows: list[DesiredRow], receipt: str, *, left_out: bool = False
-    ) -> Commit:
-        """
-        The frame that ends a batch of *rows*, all that there is between `sent_revision` and the last of them.
+    def lost(self, environment: Environment) -> bool:
+        """Whether rows that this stream still needs were compacted away: only a new stream can tell then."""
+        known = max(self.sent_revision, self._snapshot_head) if self.in_snapshot else self.sent_revision
+        return environment.compact_revision > known
 
-        *left_out*: one of them moved on before its frame was made. A newer row tells of it; until then nothing is complete.
+    def commit(self, environment: Environment, upto: int, receipt: str, *, left_out: bool = False) -> Commit:
+        """
+        The frame that ends a batch: all that there is between `sent_revision` and *upto*.
+
+        *left_out*: a row moved on before its frame was made. A newer one tells of it; until then nothing is complete.
         """
         self._nonce += 1
         self._awaiting = self._nonce
-        self.sent_revision = rows[-1].revision if rows else environment.head_revision
+        self.sent_revision = upto
         complete = self.sent_revision == environment.head_revision and not left_out
         self.in_snapshot = self.in_snapshot and not complete
         return Commit(
@@ -105,6 +108,11 @@ class ControlSession:
             and report.observed_revision == environment.head_revision == self.sent_revision
             and report.digest != environment.digest.hex()
         )
+
+
+def reach(environment: Environment, rows: list[DesiredRow], limit: int) -> int:
+    """Up to which revision *rows* tell everything, of which at most *limit* were asked for."""
+    return rows[-1].revision if len(rows) >= limit else environment.head_revision
 
 
 def removal(row: DesiredRow) -> Delete:

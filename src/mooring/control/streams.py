@@ -18,7 +18,7 @@ from typing import Protocol
 from mooring.control.access import Access
 from mooring.control.fleet import Fleet
 from mooring.control.parcels import Parcels
-from mooring.control.session import ControlSession, removal
+from mooring.control.session import ControlSession, reach, removal
 from mooring.domain.names import name_key
 from mooring.domain.records import DesiredRow, Environment, Token, Worker, WorkerException
 from mooring.errors import BadRequest, MooringError, NotAuthenticated, NotPermitted
@@ -48,9 +48,10 @@ SEND_S = 20.0
 SILENCE_S = HEARTBEAT_S * 3
 ROWS = 500
 LETTER = 128 * 1024
+AGAIN_MS = 1_000
 CROWD = 8
-CROWD_S = 0.02
-"""After a batch of many rows the next one waits so long: under load, fewer and larger batches."""
+CROWD_S = 0.05
+"""After a batch of many rows that nobody waits for, the next one takes its time: under load, fewer and larger ones."""
 
 
 class Socket(Protocol):
@@ -210,16 +211,19 @@ class Streams:
                 if environment.epoch != state.epoch:
                     await _send(socket, Reset(why="a new epoch began").text())
                     return
-                if rows or first:
+                if state.lost(environment):
+                    await _bye(socket, AGAIN_MS, "what this worker has not been sent was compacted")
+                    return
+                if first or environment.head_revision > state.sent_revision:
                     letter = _Letter(socket)
                     left_out = False
                     for row in rows:
                         left_out |= not await self._write_row(letter, worker.environment, row, state)
-                    last = rows[-1].revision if rows else environment.head_revision
-                    receipt = self._ring.receipt(worker.id, environment.epoch, last)
-                    await letter.write(state.commit(environment, rows, receipt, left_out=left_out).text())
+                    upto = reach(environment, rows, ROWS)
+                    receipt = self._ring.receipt(worker.id, environment.epoch, upto)
+                    await letter.write(state.commit(environment, upto, receipt, left_out=left_out).text())
                     await letter.post()
-                    if len(rows) > CROWD:
+                    if len(rows) > CROWD and not self._fleet.is_awaited(worker.environment):
                         await asyncio.sleep(CROWD_S)
                 first = False
             with contextlib.suppress(TimeoutError):
@@ -306,11 +310,15 @@ class Streams:
             waker.clear()
             if first or state.is_behind(self._heads.get(environment_id, 0)):
                 environment, rows = await self._store.delta(environment_id, state.sent_revision, ROWS)
+                if environment.epoch != state.epoch or state.lost(environment):
+                    await _bye(socket, AGAIN_MS, "the desired state begins anew")
+                    return
                 letter = _Letter(socket)
                 left_out = False
                 for row in rows:
                     left_out |= not await self._write_attached(letter, token, row, key)
-                commit = state.commit(environment, rows, "", left_out=left_out).model_copy(update={"digest": None})
+                upto = reach(environment, rows, ROWS)
+                commit = state.commit(environment, upto, "", left_out=left_out).model_copy(update={"digest": None})
                 await letter.write(commit.text())
                 await letter.post()
                 first = False

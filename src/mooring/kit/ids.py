@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import lru_cache
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
@@ -15,10 +16,18 @@ def new_id(prefix: str) -> str:
 
     Two ids made by one process in different milliseconds sort in the order they were made.
     """
-    number = (time.time_ns() // 1_000_000) << 80 | random.getrandbits(80)
-    pairs = []
-    for _ in range(13):
+    number = random.getrandbits(80)
+    pairs = [_when(time.time_ns() // 1_000_000)]
+    for _ in range(8):
         pairs.append(_PAIRS[number & 1023])
         number >>= 10
-    pairs.reverse()
     return f"{prefix}_{''.join(pairs)}"
+
+
+@lru_cache(maxsize=4)
+def _when(milliseconds: int) -> str:
+    pairs = []
+    for _ in range(5):
+        pairs.append(_PAIRS[milliseconds & 1023])
+        milliseconds >>= 10
+    return "".join(reversed(pairs))

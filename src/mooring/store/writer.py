@@ -37,6 +37,7 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
+        self._arrived: list[tuple[Any, asyncio.Future[Any]]] = []
 
     def start(self) -> None:
         """Begin. Callers must be on the running event loop."""
@@ -47,6 +48,7 @@ class GroupWriter:
         """Finish what is waiting."""
         if self._loop is None:
             return
+        self._hand_over()
         self._stopping = True  # whatever came after the end would wait for ever
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join, 30)
@@ -59,8 +61,16 @@ class GroupWriter:
         if self._waiting.qsize() >= MAX_WAITING:
             raise Unavailable("too many writes are waiting", hint="Retry in a moment.")
         future = self._loop.create_future()
-        self._waiting.put((change, future))
+        if not self._arrived:
+            # What arrives in one turn of the loop goes over together: the threads change places once for all of it.
+            self._loop.call_soon(self._hand_over)
+        self._arrived.append((change, future))
         return future
+
+    def _hand_over(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        for item in arrived:
+            self._waiting.put(item)
 
     def _run(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.registry import Registry
+from mooring.plugin.secrets import NamedEntries
 from mooring.wire.body import RESPONSE_KEYS, CommonFields
 
 _REF = "#/components/schemas/"
@@ -40,14 +41,13 @@ _QUERY: dict[str, dict[str, Any]] = {
         "schema": {"type": "number", "minimum": 0, "maximum": 30},
         "description": "How long to wait for workers; 10 by default.",
     },
-    "type": {"schema": {"type": "string"}, "description": "Only connections of this type."},
     "page": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000000}, "description": "Page number, from 1."},
     "size": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000}, "description": "Connections on a page."},
     "sort": {
         "schema": {"type": "string", "pattern": "^(name|type|createdAt|updatedAt)(,(asc|desc))?$"},
         "description": "Order, such as name,desc.",
     },
-    "cursor": {"schema": {"type": "string", "maxLength": 1000}, "description": "The nextCursor of the answer before."},
+    "cursor": {"schema": {"type": "string"}, "description": "The nextCursor of the answer before."},
     "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000}, "description": "How many, at most."},
     "environmentName": {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
@@ -128,7 +128,7 @@ def _operation(route: Any, schemas: dict[str, Any], types: list[str]) -> dict[st
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()} {route.path}").strip("_"),
         "summary": route.summary,
         "tags": [route.tag],
-        "parameters": [*_path_parameters(route.path, types), *(_query(name) for name in route.query)],
+        "parameters": [*_path_parameters(route.path, types), *(_query(name, types) for name in route.query)],
         "responses": {"200": _answer(route.answers)},
     }
     if route.answers == "mutation":
@@ -176,8 +176,9 @@ def _path_parameters(path: str, types: list[str]) -> list[dict[str, Any]]:
     return [{"name": name, "in": "path", "required": True, **known[name]} for name in re.findall(r"{(\w+)}", path)]
 
 
-def _query(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, **_QUERY[name]}
+def _query(name: str, types: list[str]) -> dict[str, Any]:
+    known = {**_QUERY, "type": {"schema": {"enum": types}, "description": "Only connections of this type."}}
+    return {"name": name, "in": "query", "required": False, **known[name]}
 
 
 def _mutation_headers(method: str) -> list[dict[str, Any]]:
@@ -207,6 +208,10 @@ def _add_type(schemas: dict[str, Any], card: ConnectionType) -> None:
     schema = _moved(card.schema, schemas)
     common = _moved(CommonFields.model_json_schema(by_alias=True), schemas)["properties"]
     required = schema.get("required", [])
+    for site in card.config.SECRET_SITES:
+        if isinstance(site, NamedEntries):
+            entry = schemas[schema["properties"][site.field]["items"]["$ref"].removeprefix(_REF)]["properties"]
+            entry[site.value_key] = _or_null(entry[site.value_key])
     schemas[_body_name(card)] = {
         "type": "object",
         "title": card.title,
@@ -216,7 +221,8 @@ def _add_type(schemas: dict[str, Any], card: ConnectionType) -> None:
             "type": {"const": card.name, "description": "The type of connection."},
             "name": {**_NAME_SCHEMA, "description": "The name, as in the path; case does not matter."},
             **{
-                key: value if key in required else _or_null(value)
+                # A secret is null on read, and null keeps it on PUT.
+                key: _or_null(value) if key not in required or value.get("x-secret") else value
                 for key, value in {**common, **schema["properties"]}.items()
             },
             **{key: {"description": "As a GET prints it; ignored in requests."} for key in sorted(RESPONSE_KEYS)},

@@ -9,6 +9,7 @@ TYPE = ConnectionType(
     group="Data stores",
     config=DatabaseConfig,
     connector="mooring.types.database.connector:DatabaseConnector",
+    operations=("query", "execute"),
     extra="database",
     note="All ten products can be described and kept; this version uses PostgreSQL and MySQL or MariaDB.",
 )
