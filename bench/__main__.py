@@ -82,7 +82,9 @@ def rates(size: Size) -> list[Row]:
             for number in range(size.rounds):
                 for name, program in (("baseline", bare), ("mooring", mooring)):
                     made = load.create(program.url, program.token, f"r{number}", size.seconds, folder)
-                    read = load.get(program.url, program.token, f"r{number}", min(made.requests // 2, 5000), size.seconds, folder)
+                    read = load.get(
+                        program.url, program.token, f"r{number}", min(made.requests // 2, 5000), size.seconds, folder
+                    )
                     creates[name].append(made.per_second)
                     gets[name].append(read.per_second)
                     wrong += made.wrong + read.wrong
@@ -125,7 +127,9 @@ async def _latencies(mooring: Running, size: Size) -> list[Row]:
         applied = []
         for number in range(size.applied):
             started = time.perf_counter()
-            response = await client.post(f"{path}applied-{number}/", content=load.BODY % f"applied-{number}", params={"waitSeconds": 10})
+            response = await client.post(
+                f"{path}applied-{number}/", content=load.BODY % f"applied-{number}", params={"waitSeconds": 10}
+            )
             applied.append((time.perf_counter() - started) * 1000)
             assert response.json()["deploymentResult"]["state"] == "SUCCEEDED", response.text
         await _fill(client, "listed", size.listed - size.applied)
@@ -137,8 +141,22 @@ async def _latencies(mooring: Running, size: Size) -> list[Row]:
             assert response.json()["resultCount"] == 100
     page, until = statistics.median(listed), statistics.median(applied)
     return [
-        Row(f"list of 100 out of {size.listed:,}, median", f"{page:.1f} ms", "", f"{page:.1f} ms", "at most 10 ms", page <= 10),
-        Row(f"create until applied on one worker, median of {size.applied:,}", f"{until:.1f} ms", "", f"{until:.1f} ms", "at most 15 ms", until <= 15),
+        Row(
+            f"list of 100 out of {size.listed:,}, median",
+            f"{page:.1f} ms",
+            "",
+            f"{page:.1f} ms",
+            "at most 10 ms",
+            page <= 10,
+        ),
+        Row(
+            f"create until applied on one worker, median of {size.applied:,}",
+            f"{until:.1f} ms",
+            "",
+            f"{until:.1f} ms",
+            "at most 15 ms",
+            until <= 15,
+        ),
     ]
 
 
@@ -185,8 +203,22 @@ def idle(size: Size) -> list[Row]:
         time.sleep(size.idle_s)
         control, worker = mooring.memory_mb()
     return [
-        Row(f"control plane, resident after {size.idle_s} idle seconds", f"{control:.0f} MB", "", f"{control:.0f} MB", "under 120 MB", control < 120),
-        Row(f"worker, resident after {size.idle_s} idle seconds", f"{worker:.0f} MB", "", f"{worker:.0f} MB", "under 120 MB", worker < 120),
+        Row(
+            f"control plane, resident after {size.idle_s} idle seconds",
+            f"{control:.0f} MB",
+            "",
+            f"{control:.0f} MB",
+            "under 120 MB",
+            control < 120,
+        ),
+        Row(
+            f"worker, resident after {size.idle_s} idle seconds",
+            f"{worker:.0f} MB",
+            "",
+            f"{worker:.0f} MB",
+            "under 120 MB",
+            worker < 120,
+        ),
     ]
 
 

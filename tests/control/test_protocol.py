@@ -127,10 +127,18 @@ class Protocol(RuleBasedStateMachine):
         self.always: set[str] = set()
         """Connections that are desired since before the worker last held everything, and ever since."""
 
-    @initialize(count=st.integers(0, 8))
-    def begin(self, count: int) -> None:
+    @initialize(count=st.integers(0, 8), held=st.booleans(), behind=st.integers(0, 8))
+    def begin(self, count: int, held: bool, behind: int) -> None:
+        """Connections that are there; a worker that holds them, or nothing; and changes that it slept through."""
         for connection in CONNECTIONS[:count]:
             self.desired.put(connection)
+        if held:
+            self._settle()
+            self.stream = None
+            for connection in CONNECTIONS[:behind]:
+                self.desired.put(connection)
+            self.desired.compact()
+        self.connect()
 
     # what people do
 
@@ -176,9 +184,10 @@ class Protocol(RuleBasedStateMachine):
 
     # streams
 
+    @precondition(lambda self: self.stream is None)
     @rule()
     def connect(self) -> None:
-        """The worker opens a stream; a stream that it had is gone, with everything under way on it."""
+        """The worker opens a stream."""
         worker = self.worker
         self.streams += 1
         self.stream = Stream(
@@ -202,9 +211,12 @@ class Protocol(RuleBasedStateMachine):
         self.highest.clear()
 
     @precondition(lambda self: self.stream)
-    @rule()
-    def cut(self) -> None:
+    @rule(again=st.booleans())
+    def cut(self, again: bool) -> None:
+        """The stream breaks, with everything under way on it."""
         self.stream = None
+        if again:
+            self.connect()
 
     @precondition(lambda self: self.stream)
     @rule()
@@ -337,32 +349,40 @@ class Protocol(RuleBasedStateMachine):
     def digest_is_of_holdings(self) -> None:
         assert self.worker.digest == _digest(self.worker)
 
+    @rule(steps=st.integers(1, 12))
+    def go_on(self, steps: int) -> None:
+        """The two do what they do by themselves, for a while."""
+        for _ in range(steps):
+            if not self._step():
+                return
+
+    @rule(steps=st.integers(4, 30))
+    def go_on_for_long(self, steps: int) -> None:
+        self.go_on(steps)
+
     @rule()
     def settle(self) -> None:
-        """Nothing happens any more but what the two do by themselves: they agree, and without a reset where none was due."""
+        """Nothing happens any more but what the two do by themselves: in the end they agree."""
         self._settle()
 
+    def _step(self) -> bool:
+        """One thing that happens by itself; False where there is none."""
+        if self.stream is None:
+            self.connect()
+        elif self.stream.to_worker:
+            self.worker_takes()
+        elif self.stream.to_control:
+            self.control_hears()
+        elif self.stream.batch is not None:
+            self.control_writes()
+        else:
+            self.control_reads()
+            return self.stream is None or self.stream.batch is not None or bool(self.stream.to_worker)
+        return True
+
     def _settle(self) -> None:
-        for _ in range(400):
-            if self.stream is None:
-                self.connect()
-            assert self.stream is not None
-            moved = False
-            if self.stream.to_worker:
-                self.worker_takes()
-                moved = True
-            if self.stream is not None and self.stream.to_control:
-                self.control_hears()
-                moved = True
-            if self.stream is not None and self.stream.batch is not None:
-                self.control_writes()
-                moved = True
-            elif self.stream is not None:
-                before = (len(self.stream.to_worker), self.stream.batch)
-                self.control_reads()
-                stream = self.stream
-                moved = moved or stream is None or (len(stream.to_worker), stream.batch) != before
-            if not moved and self.stream is not None:
+        for _ in range(1000):
+            if not self._step():
                 break
         held = {key: (one.generation, one.hash) for key, one in self.worker.holdings.items()}
         assert held == {key: (row.generation, row.hash) for key, row in self.desired.present.items()}

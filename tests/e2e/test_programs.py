@@ -288,12 +288,13 @@ def test_a_wrong_master_key_seals_and_writes_nothing(tmp_path):
         ) as api:
             body = {"type": "email", "name": "x", "host": "smtp.example.com"}
             written = api.post(connection_path("x"), json=body)
+            project = api.post("/apiops/projects/Another/", json={})
             ready = api.get("/readyz")
             listed = api.get("/apiops/projects/MyProject/connections/")
 
     assert (written.status_code, written.json()["error"]) == (503, "server_error")
     assert "master key" in written.json()["error_description"]
-    assert ready.status_code == 503
+    assert (project.status_code, ready.status_code) == (503, 503)
     assert listed.json()["resultCount"] == 0
 
 

@@ -43,6 +43,7 @@ a { color: var(--sea) }
 table { width: 100%; border-collapse: collapse; font-size: .95rem }
 th, td { text-align: left; padding: .45rem .6rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 th { font-weight: 600; color: var(--muted) }
+i { font-style: normal; color: var(--muted) }
 code, pre { font: .88rem/1.5 ui-monospace, monospace }
 pre { padding: .9rem 1rem; border: 1px solid var(--line); border-radius: 6px; overflow-x: auto; white-space: pre }
 footer { margin-top: 3rem; color: var(--muted); font-size: .9rem }
@@ -57,7 +58,7 @@ async def start(request: Request) -> Response:
     base = str(request.base_url).rstrip("/")
     rows = "".join(
         f"<tr><td>{_escape(card.title)}</td><td><code>{_escape(card.name)}</code></td>"
-        f"<td>{_escape(', '.join(card.operations)) or 'kept, not usable yet'}</td></tr>"
+        f"<td>{_escape(', '.join(card.operations)) or '<i>kept, not usable yet</i>'}</td></tr>"
         for card in plane.registry
     )
     return HTMLResponse(

@@ -169,7 +169,7 @@ def number(text: str, name: str, least: float, most: float) -> float:
 def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
     """The whole number in the query parameter *name*. Raises `InvalidConfig`."""
     text = request.query_params.get(name)
-    if text is None or text == "":
+    if text is None:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 12 or not least <= int(text) <= most:
         raise InvalidConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -13,15 +14,18 @@ from rich.table import Table
 
 from mooring.errors import InvalidConfig, MooringError
 
+WIDE = 240
+
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table on standard output."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        shown.add_column(heading, overflow="fold")
+    for number, heading in enumerate(headings):
+        shown.add_column(heading, overflow="fold", no_wrap=number == 0)  # what is first is there to be copied
     for row in rows:
         shown.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(highlight=False).print(shown)
+    # In a pipe there is no width to keep to.
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(shown)
 
 
 def data(value: Any) -> None:

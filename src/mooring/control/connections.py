@@ -155,8 +155,6 @@ class Connections:
         """The project, where *actor* may change a connection of that name in it: what is refused before the body."""
         project = await visible_project(self._store, actor, project_name)
         require(actor, "connections:manage")
-        if self._ring.locked:
-            raise self._ring.locked
         _check_name(path_name, "Connection name")
         return project
 

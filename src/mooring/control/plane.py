@@ -51,8 +51,11 @@ class Plane:
     async def start(self) -> None:
         """Begin. The store is open."""
         await self.fleet.load()
-        self._tasks = [
-            asyncio.create_task(_every(LOOK_S, self.streams.look, "look")),
+        self._tasks = [asyncio.create_task(_every(LOOK_S, self.streams.look, "look"))]
+        if self.ring.locked is not None:
+            self.store.refuse_writes(self.ring.locked)
+            return
+        self._tasks += [
             asyncio.create_task(_every(1.0, self.fleet.write_down, "write_down")),
             asyncio.create_task(_every(30.0, self.access.remember_use, "remember_use")),
             asyncio.create_task(_every(3600.0, self._forget, "forget")),

@@ -27,7 +27,7 @@ from mooring.domain.records import (
     Token,
     Worker,
 )
-from mooring.errors import Conflict
+from mooring.errors import Conflict, Unavailable
 
 
 class Stale(Conflict):
@@ -273,6 +273,9 @@ class Store(Protocol):
 
     async def commit(self, change: Change) -> Committed:
         """Make *change* durable. Raises `Stale`, `NameTaken`, `Conflict`, `Unavailable`."""
+
+    def refuse_writes(self, reason: Unavailable) -> None:
+        """From now on every `commit` raises *reason*: nothing is written while the seal is closed."""
 
     async def meta(self, key: str) -> str | None: ...
     async def data_keys(self) -> list[tuple[str, bytes]]: ...

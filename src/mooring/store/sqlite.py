@@ -70,6 +70,7 @@ class SqliteStore:
         self._read_db: apsw.Connection | None = None
         self._writer = GroupWriter(self._apply, self._told, "mooring-sqlite-writer")
         self._moved: list[HeadsMoved] = []
+        self._refusal: Unavailable | None = None
         self._tokens: dict[str, Token] = {}
         self._projects: dict[str, Project] = {}
         self._environment_names: dict[str, str] = {}
@@ -129,7 +130,12 @@ class SqliteStore:
     def subscribe(self, moved: HeadsMoved) -> None:
         self._moved.append(moved)
 
+    def refuse_writes(self, reason: Unavailable) -> None:
+        self._refusal = reason
+
     async def commit(self, change: Change) -> Committed:
+        if self._refusal is not None:
+            raise self._refusal
         return await self._writer.submit(change)  # type: ignore[no-any-return]  # the writer carries results of every kind
 
     def _told(self, changes: Sequence[Change], heads: Mapping[str, int] | None) -> None:

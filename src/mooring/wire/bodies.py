@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from mooring.domain.records import EVERY_GRANT
 from mooring.errors import InvalidConfig
@@ -14,6 +15,16 @@ from mooring.plugin.problems import problems_of
 
 Line = Annotated[str, StringConstraints(pattern=NO_CONTROL, max_length=1000)]
 Name = Annotated[str, StringConstraints(pattern=NO_CONTROL, min_length=1, max_length=255)]
+
+
+def _whole(value: Any) -> Any:
+    """JSON's true is no number, and neither is a text; 1.0 is one."""
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("whole", "must be a whole number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 Grant = Annotated[Name, Field(json_schema_extra={"enum": sorted(EVERY_GRANT)})]
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -68,14 +79,14 @@ class TokenBody(_Body):
     name: Name = Field(description="What it is for.")
     grants: list[Grant] | None = Field(None, max_length=50, description="Absent: all of yours, except secrets:reveal.")
     project_name: Name | None = Field(None, description="The one project that it is good for; absent: as yours.")
-    expires_in_seconds: int | None = Field(None, ge=1, le=10 * 366 * 86400, description="Absent: it does not expire.")
+    expires_in_seconds: Whole | None = Field(None, ge=1, le=10 * 366 * 86400, description="Absent: it does not expire.")
 
 
 class EnrolmentBody(_Body):
     """A one-time token with which a worker enrols."""
 
     environment_name: Name = Field(description="The environment that the worker will belong to.")
-    valid_seconds: int = Field(3600, ge=1, le=86400, description="How long the token may be used.")
+    valid_seconds: Whole = Field(3600, ge=1, le=86400, description="How long the token may be used.")
 
 
 def read(model: type[Body], values: dict[str, Any]) -> Body:
