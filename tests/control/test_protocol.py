@@ -127,8 +127,8 @@ class Protocol(RuleBasedStateMachine):
         self.always: set[str] = set()
         """Connections that are desired since before the worker last held everything, and ever since."""
 
-    @initialize(count=st.integers(0, 8), held=st.booleans(), behind=st.integers(0, 8))
-    def begin(self, count: int, held: bool, behind: int) -> None:
+    @initialize(count=st.integers(0, 8), held=st.booleans(), behind=st.integers(0, 8), gone=st.integers(0, 3))
+    def begin(self, count: int, held: bool, behind: int, gone: int) -> None:
         """Connections that are there; a worker that holds them, or nothing; and changes that it slept through."""
         for connection in CONNECTIONS[:count]:
             self.desired.put(connection)
@@ -137,6 +137,9 @@ class Protocol(RuleBasedStateMachine):
             self.stream = None
             for connection in CONNECTIONS[:behind]:
                 self.desired.put(connection)
+            for connection in sorted(self.desired.present)[-gone:] if gone else ():
+                self.desired.delete(connection)
+                self.always.discard(connection)
             self.desired.compact()
         self.connect()
 
@@ -412,7 +415,7 @@ class NoResets(Protocol):
         assert self.resets == 0, "a digest had to repair what the protocol did wrong"
 
 
-Protocol.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
-NoResets.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+Protocol.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+NoResets.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
 TestProtocol = Protocol.TestCase
 TestNoResets = NoResets.TestCase

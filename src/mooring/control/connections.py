@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mooring.control.access import require, visible_project
@@ -31,6 +30,7 @@ from mooring.errors import (
 )
 from mooring.kit.clock import iso, now_ms
 from mooring.kit.ids import new_id
+from mooring.kit.record import record
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import ConnectionConfig, join, read_config, secret_fields, split
 from mooring.plugin.problems import as_warning
@@ -54,7 +54,7 @@ from mooring.wire.envelope import dumps
 TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ask:
     """What a mutation is asked beside its body."""
 
@@ -64,7 +64,7 @@ class Ask:
     request: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Draft:
     """A connection about to be stored. `opened` are all its secrets; `secrets` those to write."""
 

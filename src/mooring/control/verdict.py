@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mooring.domain.records import Deployment
+from mooring.kit.record import record
 
 MAX_FAILURES = 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """One worker that could not apply the change."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from mooring.kit.record import record
 
 EVERY_GRANT: frozenset[str] = frozenset(
     {
@@ -14,7 +16,7 @@ EVERY_GRANT: frozenset[str] = frozenset(
 """What a token may be granted. The administrator's token of the first start has all but `secrets:reveal`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Project:
     """The space in which connection names are unique and permissions are given."""
 
@@ -24,7 +26,7 @@ class Project:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Environment:
     """
     A named place to run, such as production; has workers.
@@ -48,7 +50,7 @@ class Environment:
     projects: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Connection:
     """
     A named, typed, reusable configuration for one external system.
@@ -71,7 +73,7 @@ class Connection:
     updated_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SealedSecret:
     """One secret of a connection as it is stored. `key` says where it stands in the config."""
 
@@ -82,7 +84,7 @@ class SealedSecret:
     updated_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Token:
     """A personal API access token. `project` is None where it is good for every project it is granted on."""
 
@@ -98,7 +100,7 @@ class Token:
     secret_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Worker:
     """
     The process that holds live connectors in one environment, as last heard of.
@@ -119,7 +121,7 @@ class Worker:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerException:
     """One connection that is not well on one worker. `state` is pending, failed or held (the old one serves on)."""
 
@@ -132,7 +134,7 @@ class WorkerException:
     since: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Deployment:
     """One change of one connection on its way to the workers of one environment."""
 
@@ -145,7 +147,7 @@ class Deployment:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DesiredRow:
     """What an environment's workers should hold of one connection; absent rows tell them to let go."""
 
@@ -156,7 +158,7 @@ class DesiredRow:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Actor:
     """Who asks, for permissions and for the audit."""
 
@@ -176,7 +178,7 @@ class Actor:
         return self.project is None or self.project == project_id
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AuditEntry:
     """Who did what to which noun, when; never the values."""
 

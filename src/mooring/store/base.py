@@ -13,7 +13,6 @@ a savepoint, so one that fails takes nothing else with it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mooring.domain.records import (
@@ -28,6 +27,7 @@ from mooring.domain.records import (
     Worker,
 )
 from mooring.errors import Conflict, Unavailable
+from mooring.kit.record import record
 
 
 class Stale(Conflict):
@@ -38,7 +38,7 @@ class NameTaken(Conflict):
     """Another record has that name."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Idempotency:
     """A client's Idempotency-Key. `request_hash` is keyed, because the request may hold secrets."""
 
@@ -48,7 +48,7 @@ class Idempotency:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IdempotencyRecord:
     """What was committed under an Idempotency-Key. `body` is None until the answer was sent once."""
 
@@ -59,7 +59,7 @@ class IdempotencyRecord:
     body: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SaveConnection:
     """
     Create a connection (`expected_generation` None), or replace one that still has that generation.
@@ -77,7 +77,7 @@ class SaveConnection:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeleteConnection:
     """Destroy a connection and its secrets, and tell every environment that it should be absent."""
 
@@ -86,7 +86,7 @@ class DeleteConnection:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoteRequest:
     """Remember a request under an Idempotency-Key that found nothing to change, with what it answers about."""
 
@@ -95,7 +95,7 @@ class NoteRequest:
     deployments: Sequence[Deployment]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FinishIdempotency:
     """Remember the answer that was given under an Idempotency-Key."""
 
@@ -104,13 +104,13 @@ class FinishIdempotency:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateProject:
     project: Project
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeleteProject:
     """Refused with `Conflict`, which says what, while it has connections or an environment is bound to it alone."""
 
@@ -118,7 +118,7 @@ class DeleteProject:
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SaveEnvironment:
     """Create or replace an environment; a new one, or one bound anew, gets the connections of its projects. Raises `Stale`."""
 
@@ -127,13 +127,13 @@ class SaveEnvironment:
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeleteEnvironment:
     environment: Environment
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StartEpoch:
     """A new lineage for an environment: every worker gets a snapshot."""
 
@@ -141,27 +141,27 @@ class StartEpoch:
     epoch: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateToken:
     token: Token
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RevokeToken:
     token: str
     at: int
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TouchTokens:
     """When tokens were last used: token id to instant."""
 
     used: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateEnrolment:
     """A one-time token for one worker of one environment."""
 
@@ -172,7 +172,7 @@ class CreateEnrolment:
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EnrolWorker:
     """Use up an enrolment for *worker*. Raises `Conflict` where it was used, has expired or never was."""
 
@@ -183,20 +183,20 @@ class EnrolWorker:
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForgetWorker:
     worker: str
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SeeWorkers:
     """What was last heard of several workers, in one write."""
 
     workers: Sequence[Worker]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SaveDataKey:
     """A data key, wrapped by the master key."""
 
@@ -205,7 +205,7 @@ class SaveDataKey:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SaveEnvironmentKey:
     """An environment's content key, sealed. The first one stays, whoever came first."""
 
@@ -215,20 +215,20 @@ class SaveEnvironmentKey:
     key_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Record:
     """An audit entry for what changed nothing, such as showing a secret."""
 
     audit: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SetMeta:
     key: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forget:
     """Drop idempotency records and deployments older than the given instants."""
 
@@ -243,7 +243,7 @@ Change = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Committed:
     """
     A change is durable. `deployments` are those it started, one per environment it reaches.

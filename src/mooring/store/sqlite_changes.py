@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import apsw
@@ -14,6 +14,7 @@ from mooring.domain.names import name_key
 from mooring.domain.records import AuditEntry, Connection, Deployment, Environment
 from mooring.errors import Conflict
 from mooring.kit.ids import new_id
+from mooring.kit.record import record
 from mooring.store.base import (
     Change,
     Committed,
@@ -53,7 +54,7 @@ _ROWS = {
 """Tables whose new rows are put off to the end of the transaction, and their columns."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Head:
     """Where an environment's desired state stands in this transaction."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import StringConstraints, ValidationError
 
 from mooring.errors import BadRequest, InvalidConfig, Problem
+from mooring.kit.record import record
 from mooring.kit.strict_json import JsonRefused, Repeated, read_json
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import Part
@@ -45,7 +45,7 @@ class CommonFields(Part):
     enabled: Flag = field(True, description="Whether it may be used; workers close the client of a disabled one.")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConnectionBody:
     """
     A body taken apart, before its typed fields are validated.

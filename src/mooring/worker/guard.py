@@ -88,7 +88,6 @@ class Guard:
         self._idle = asyncio.Event()
         self._idle.set()
         self._lock = asyncio.Lock()
-        self._secrets = _secrets_of(connector)
 
     @property
     def in_flight(self) -> int:
@@ -232,7 +231,7 @@ class Guard:
         )
 
     def _scrubbed(self, error: ConnectorError) -> ConnectorError:
-        secrets = self._secrets | self.connector.secret_values()
+        secrets = _secrets_of(self.connector) | self.connector.secret_values()
         message = scrub(error.message, secrets)
         hint = scrub(error.hint, secrets) if error.hint else None
         if (message, hint) == (error.message, error.hint):
