@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
+from annotated_types import Ge, Le
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
@@ -24,7 +25,8 @@ def _whole(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+Lifetime = Annotated[int, Ge(1), Le(10 * 366 * 86400), BeforeValidator(_whole)]
+Validity = Annotated[int, Ge(1), Le(86400), BeforeValidator(_whole)]
 Grant = Annotated[Name, Field(json_schema_extra={"enum": sorted(EVERY_GRANT)})]
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -79,14 +81,14 @@ class TokenBody(_Body):
     name: Name = Field(description="What it is for.")
     grants: list[Grant] | None = Field(None, max_length=50, description="Absent: all of yours, except secrets:reveal.")
     project_name: Name | None = Field(None, description="The one project that it is good for; absent: as yours.")
-    expires_in_seconds: Whole | None = Field(None, ge=1, le=10 * 366 * 86400, description="Absent: it does not expire.")
+    expires_in_seconds: Lifetime | None = Field(None, description="Absent: it does not expire.")
 
 
 class EnrolmentBody(_Body):
     """A one-time token with which a worker enrols."""
 
     environment_name: Name = Field(description="The environment that the worker will belong to.")
-    valid_seconds: Whole = Field(3600, ge=1, le=86400, description="How long the token may be used.")
+    valid_seconds: Validity = Field(3600, description="How long the token may be used.")
 
 
 def read(model: type[Body], values: dict[str, Any]) -> Body:
