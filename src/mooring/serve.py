@@ -48,6 +48,7 @@ from mooring.worker.pool import Pool
 DEV_PROJECT = "MyProject"
 DEV_ENVIRONMENT = "development"
 WORKER_LOCK_S = 10.0
+MIN_LOCAL_TOKEN = 16
 GRACE_S = 10
 
 
@@ -280,10 +281,17 @@ def _local_listener(settings: Settings, options: WorkerOptions) -> tuple[socket.
         path = options.local_token_file or settings.data_dir / "worker-token"
         if not path.exists():
             write_private(path, secrets.token_urlsafe(32) + "\n")
+        token = path.read_text().strip()
+        if len(token) < MIN_LOCAL_TOKEN:
+            raise Unavailable(
+                f"{path.name} does not hold a token of at least {MIN_LOCAL_TOKEN} characters",
+                hint="Remove it: the next start makes one.",
+            )
         listener = socket.create_server((host, port), family=socket.AF_INET6 if host == "::1" else socket.AF_INET)
-        return listener, path.read_text().strip(), f"http://{host}:{listener.getsockname()[1]}"
+        return listener, token, f"http://{host}:{listener.getsockname()[1]}"
     path = options.socket or settings.data_dir / "worker.sock"
-    path.unlink(missing_ok=True)
+    if path.is_socket():
+        path.unlink()  # of a predecessor; anything else that is there was not made by us
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:

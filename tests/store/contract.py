@@ -588,7 +588,7 @@ class StoreContract:
         assert found == {
             "at": said.at, "actor": "ada", "token": "tok_1", "request_id": said.request_id, "address": "192.0.2.1",
             "action": "update", "noun": "connection", "noun_id": "con_1", "name": "orders", "project": "prj_1",
-            "changed": "host port",
+            "changed": ["host", "port"],
         }  # fmt: skip
 
     # tokens

@@ -325,6 +325,28 @@ def test_tcp_makes_a_token_file(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(tokens[0]) >= 32
 
 
+@pytest.mark.parametrize("content", ["", "\n", "short"])
+def test_an_empty_token_file_opens_no_door(content: str, tmp_path: Path) -> None:
+    """What is in it must be a token: an empty one would let everybody in."""
+    (tmp_path / "token").write_text(content)
+
+    with pytest.raises(errors.Unavailable):
+        _local_listener(
+            Settings(data_dir=tmp_path), _options(listen=("127.0.0.1", 0), local_token_file=tmp_path / "token")
+        )
+
+
+def test_a_file_in_the_place_of_the_socket_stays(tmp_path: Path) -> None:
+    """A path that was meant otherwise costs nobody a file."""
+    path = tmp_path / "precious"
+    path.write_text("mine")
+
+    with pytest.raises(errors.Unavailable):
+        _local_listener(Settings(data_dir=tmp_path), _options(socket=path))
+
+    assert path.read_text() == "mine"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_tcp_is_loopback_only(host: str, tmp_path: Path) -> None:
     """The API uses secrets on behalf of whoever reaches it."""

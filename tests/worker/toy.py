@@ -126,7 +126,7 @@ class ToyConnector(Connector[ToyConfig]):
         if isinstance(error, ToyError):
             return Unreachable(f"the toy said: {error}", hint=f"look at {error}")
         if isinstance(error, PermissionError):
-            return Rejected("wrong password")
+            return Rejected("wrong password", hint="ask its owner")
         return None
 
     @operation

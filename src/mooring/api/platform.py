@@ -254,4 +254,4 @@ async def audit(request: Request, actor: Actor) -> Response:
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    return {"at": iso(row["at"]), "changed": row["changed"].split()}
+    return {"at": iso(row["at"]), "changed": row["changed"]}

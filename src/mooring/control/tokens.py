@@ -74,7 +74,9 @@ class Tokens:
         if token is None or not (own or (actor.may("tokens:manage") and actor.project in (None, token.project))):
             raise NotFound("Token was not found!")
         await self._store.commit(RevokeToken(token.id, now_ms(), entry(actor, "revoke", "token", token.id, token.name)))
-        self._streams.close_token(token.id)
+        for ended in await self._store.tokens():
+            if token.id in (ended.id, ended.parent):
+                self._streams.close_token(ended.id)
 
     async def exchange(
         self, grant_type: str | None, client_id: str, client_secret: str, *, request_id: str, address: str
@@ -109,6 +111,7 @@ class Tokens:
             None,
             None,
             made.secret_hash,
+            token.parent or token.id,
         )
         actor = Actor(token.owner, token.id, token.project, token.grants, request_id, address)
         await self._store.commit(

@@ -86,7 +86,12 @@ class SealedSecret:
 
 @record
 class Token:
-    """A personal API access token. `project` is None where it is good for every project it is granted on."""
+    """
+    A personal API access token.
+
+    `project` is None where it is good for every project it is granted on. `parent` is the token that a short-lived
+    one was exchanged for; it ends with it.
+    """
 
     id: str
     name: str
@@ -98,6 +103,7 @@ class Token:
     revoked_at: int | None
     last_used_at: int | None
     secret_hash: bytes
+    parent: str | None = None
 
 
 @record

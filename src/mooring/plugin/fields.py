@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _REFERENCE = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
+_DIGITS = re.compile(r"-?[0-9]{1,20}")
 REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{[^{}]*\}", "description": "A variable reference."}
 
 
@@ -39,6 +40,9 @@ class _OrReference:
             if type(value) is bool:
                 # JSON's true is no number; the library would read it as 1.
                 raise PydanticCustomError("bool_refused", "must not be true or false")
+            if source is int and type(value) is str and not _DIGITS.fullmatch(value):
+                # The library would take blanks, underscores and a fraction of zero too.
+                raise PydanticCustomError("digits", "must be a whole number")
             return inner(value)
 
         return core_schema.no_info_wrap_validator_function(

@@ -149,6 +149,8 @@ class CreateToken:
 
 @record
 class RevokeToken:
+    """End a token, and those that were exchanged for it."""
+
     token: str
     at: int
     audit: AuditEntry

@@ -48,7 +48,7 @@ _EVERYBODYS = (
 """What fails for every change alike: trying them one by one would not help."""
 
 _CONNECTION = "id, project, name, name_key, type, enabled, deploy, generation, document, hash, created_at, updated_at"
-_TOKEN = "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash"
+_TOKEN = "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash, parent"
 _WORKER = (
     "id, environment, name, public_key, secret_hash, incarnation, version, observed_epoch, observed_revision,"
     " lease_until, created_at"
@@ -354,7 +354,7 @@ class SqliteStore:
             "changed",
         )
         rows = self._all(f"SELECT {', '.join(names)} FROM audit ORDER BY seq DESC LIMIT ?", (limit,))
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [{**dict(zip(names, row, strict=True)), "changed": json.loads(row[-1])} for row in rows]
 
 
 def _remember(cache: dict[str, T], key: str, value: T) -> T:

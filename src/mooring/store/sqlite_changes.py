@@ -381,16 +381,17 @@ class Transaction:
         t = change.token
         self.db.execute(
             "INSERT INTO tokens (id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at,"
-            " secret_hash) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            " secret_hash, parent) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
             (t.id, t.name, t.owner, t.project, " ".join(sorted(t.grants)), t.created_at, t.expires_at, t.revoked_at,
-             t.last_used_at, t.secret_hash),
+             t.last_used_at, t.secret_hash, t.parent),
         )  # fmt: skip
         self._audit(change.audit)
         return Committed()
 
     def _revoke_token(self, change: RevokeToken) -> Committed:
         self.db.execute(
-            "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (change.at, change.token)
+            "UPDATE tokens SET revoked_at = ? WHERE (id = ? OR parent = ?) AND revoked_at IS NULL",
+            (change.at, change.token, change.token),
         )
         self._audit(change.audit)
         return Committed()
@@ -504,7 +505,7 @@ class Transaction:
     def _audit(self, entry: AuditEntry) -> None:
         self._waiting["audit"].append(
             (entry.at, entry.actor, entry.token, entry.request_id, entry.address, entry.action, entry.noun, entry.noun_id,
-             entry.name, entry.project, " ".join(entry.changed))
+             entry.name, entry.project, json.dumps(entry.changed))
         )  # fmt: skip
 
     _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {

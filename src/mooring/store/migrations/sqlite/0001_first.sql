@@ -60,7 +60,7 @@ CREATE TABLE enrolments (
 CREATE TABLE tokens (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL, project TEXT, grants TEXT NOT NULL,
     created_at INTEGER NOT NULL, expires_at INTEGER, revoked_at INTEGER, last_used_at INTEGER,
-    secret_hash BLOB NOT NULL
+    secret_hash BLOB NOT NULL, parent TEXT
 ) WITHOUT ROWID;
 
 CREATE TABLE idempotency (
