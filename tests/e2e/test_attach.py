@@ -125,8 +125,11 @@ async def test_a_revoked_token_ends_the_stream(dev):
         async with mooring.attach(dev.url, made["text"], "development") as worker:
             await asyncio.to_thread(dev.api.delete, f"/apiops/tokens/{made['id']}/")
 
+            async with asyncio.timeout(5):
+                while worker.is_attached:
+                    await asyncio.sleep(0.02)
+
             await asyncio.to_thread(create, dev, hook_body(name, hook, "k"))
-            await asyncio.sleep(1.0)
 
             assert f"{PROJECT}/{name}" not in worker.names
 
@@ -150,3 +153,19 @@ async def test_a_control_plane_that_is_not_there_is_said_by_a_deadline():
             pass
 
     assert caught.value.hint
+
+
+async def test_a_stream_does_not_outlive_its_token(dev):
+    """When the token expires the stream ends; nothing new arrives."""
+    body = {"name": "short", "grants": ["connections:attach"], "expiresInSeconds": 2}
+    text = dev.api.post("/apiops/tokens/", json=body).json()["token"]
+    name = unique("after")
+    with hook_server("k") as hook:
+        async with mooring.attach(dev.url, text, "development") as worker:
+            async with asyncio.timeout(20):
+                while worker.is_attached:
+                    await asyncio.sleep(0.05)
+
+            await asyncio.to_thread(create, dev, hook_body(name, hook, "k"))
+
+            assert f"{PROJECT}/{name}" not in worker.names

@@ -460,7 +460,11 @@ def _guard_destination(stored: _Stored, config: ConnectionConfig, secrets: Mappi
     """A kept secret never follows a changed destination. Raises `SecretRequired` naming what to send again."""
     if not kept:
         return
-    before = read_config(stored.card.config, join(stored.card.config, stored.public, secrets)[0]).destination()
+    try:
+        before = read_config(stored.card.config, join(stored.card.config, stored.public, secrets)[0]).destination()
+    except InvalidConfig:
+        # Kept by a version with other rules: nobody can tell where its secrets were meant to go.
+        before = {"the stored settings, which this version does not take any more,": None}
     after = config.destination()
     moved = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if moved:

@@ -21,6 +21,7 @@ from mooring.wire.envelope import dumps
 from mooring.wire.frames import MAX_FRAME
 
 KEPT_FRAMES = 2_000
+KEPT_BYTES = 32 * 1024 * 1024
 
 
 class Parcels:
@@ -30,8 +31,20 @@ class Parcels:
         self._store, self._ring = store, ring
         self._keys: dict[str, tuple[str, bytes]] = {}
         self._frames: OrderedDict[tuple[str, str, int], str] = OrderedDict()
+        self._kept_bytes = 0
         self._project_names: dict[str, str] = {}
         self._offered: OrderedDict[tuple[str, int], tuple[Connection, Mapping[str, str]]] = OrderedDict()
+        self._listeners = 0
+
+    def listener_came(self) -> None:
+        """A stream began on this node."""
+        self._listeners += 1
+
+    def listener_went(self) -> None:
+        """A stream ended; with the last one goes what nobody would fetch."""
+        self._listeners -= 1
+        if self._listeners == 0:
+            self._offered.clear()
 
     async def content_key(self, environment: str) -> tuple[str, bytes]:
         """Id and bytes of the environment's content key; made when first asked for."""
@@ -56,6 +69,8 @@ class Parcels:
 
     def offer(self, connection: Connection, secrets: Mapping[str, str]) -> None:
         """What was just stored, so that it need not be read and opened again when its frame is made."""
+        if self._listeners == 0:
+            return
         self._offered[connection.id, connection.generation] = (connection, secrets)
         if len(self._offered) > KEPT_FRAMES:
             self._offered.popitem(last=False)
@@ -75,10 +90,15 @@ class Parcels:
             if sealed is None:
                 return None
             text = sealed
-        self._frames[environment, row.connection, row.generation] = text
-        if len(self._frames) > KEPT_FRAMES:
-            self._frames.popitem(last=False)
+        self._keep((environment, row.connection, row.generation), text)
         return text
+
+    def _keep(self, key: tuple[str, str, int], text: str) -> None:
+        self._frames[key] = text
+        self._kept_bytes += len(text)
+        while len(self._frames) > KEPT_FRAMES or self._kept_bytes > KEPT_BYTES:
+            _, oldest = self._frames.popitem(last=False)
+            self._kept_bytes -= len(oldest)
 
     async def seal_frame(self, connection: Connection, row: DesiredRow, key: bytes) -> str | None:
         """The put frame for *row* with its secrets under *key*, or None where *connection* moved on meanwhile."""

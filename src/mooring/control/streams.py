@@ -23,6 +23,7 @@ from mooring.domain.names import name_key
 from mooring.domain.records import DesiredRow, Environment, Token, Worker, WorkerException
 from mooring.errors import BadRequest, MooringError, NotAuthenticated, NotPermitted
 from mooring.kit.aead import new_key, wrap
+from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
 from mooring.kit.log import log
 from mooring.kit.tokens import parse_token
@@ -293,12 +294,14 @@ class Streams:
             environment_key_id=session, environment_key=base64.b64encode(wrapped).decode(),
         ).text())  # fmt: skip
         self._by_token.setdefault(token.id, set()).add(session)
+        left_s = None if token.expires_at is None else max(0.0, (token.expires_at - now_ms()) / 1000)
         try:
-            with self._waker(environment.id) as waker:
-                await _both(
-                    self._send_attached(socket, token, environment.id, state, key, waker),
-                    self._hear_attached(socket, state, waker),
-                )
+            async with asyncio.timeout(left_s):  # a stream does not outlive the token it was opened with
+                with self._waker(environment.id) as waker:
+                    await _both(
+                        self._send_attached(socket, token, environment.id, state, key, waker),
+                        self._hear_attached(socket, state, waker),
+                    )
         finally:
             self._by_token[token.id].discard(session)
 
@@ -362,9 +365,11 @@ class Streams:
     def _waker(self, environment: str) -> Iterator[asyncio.Event]:
         waker = asyncio.Event()
         self._wakers.setdefault(environment, set()).add(waker)
+        self._parcels.listener_came()
         try:
             yield waker
         finally:
+            self._parcels.listener_went()
             self._wakers[environment].discard(waker)
 
 

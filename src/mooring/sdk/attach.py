@@ -19,8 +19,13 @@ CONNECT_S = 15.0
 class Attached:
     """The connections that the token may use, live in this process: `worker["MyProject/orders-db"]`."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, loop: Loop) -> None:
+        self._pool, self._loop = pool, loop
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether changes arrive. Where not, the connections serve on as they are."""
+        return self._loop.connected
 
     def __getitem__(self, path: str) -> Connection:
         """The connection at `project/name`. Raises `ConnectionUnknown`."""
@@ -65,7 +70,7 @@ async def attach(
                 hint="Check the URL, and that it runs.",
             )
         settled.cancel()
-        yield Attached(pool)
+        yield Attached(pool, loop)
     finally:
         running.cancel()
         tidy.cancel()
