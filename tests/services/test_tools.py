@@ -52,6 +52,19 @@ def pid_of(context: Context) -> int:
     return int((context.base / "run" / "sleeper" / "main.pid").read_text().split()[0])
 
 
+def wait_until_dead(pid: int) -> None:
+    """Until a killed process has stopped running; a signal takes effect when its receiver is next scheduled."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state in "ZX":
+            return
+        time.sleep(0.005)
+
+
 def test_every_module_of_servers_is_found():
     """A module in the folder of servers is a server, without being listed anywhere."""
     assert set(find_servers()) >= {"kafka", "mail", "mariadb", "postgres"}
@@ -72,6 +85,7 @@ def test_killed_server_is_started_anew(context):
     entry = bring_up(Sleeper(), context, None).entry
     pid = pid_of(context)
     os.kill(pid, signal.SIGKILL)
+    wait_until_dead(pid)
 
     again = bring_up(Sleeper(), context, entry)
 
