@@ -86,7 +86,8 @@ def explain_connection(error: DriverError) -> ConnectorError | None:
             return _login_refused(address, text)
         case "_SSL":
             return tls_failed(address, text)
-        case "_TRANSPORT" if "SSL handshake failed" in text:
+        case "_TRANSPORT" if "SSL" in text and "in state UP" not in error.str():
+            # How the library words a failed handshake depends on who ended it first; a session that was up is another thing.
             return tls_failed(address, text)
         case "_RESOLVE":
             return Unreachable(
