@@ -11,6 +11,7 @@ import base64
 import binascii
 import contextlib
 import hmac
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -204,7 +205,7 @@ class Streams:
         return await self._environment(environment.id)
 
     async def _send_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
-        first = True
+        first, pulse = True, Pulse()
         while True:
             waker.clear()
             if first or state.is_behind(self._heads.get(worker.environment, 0)):
@@ -224,14 +225,11 @@ class Streams:
                     receipt = self._ring.receipt(worker.id, environment.epoch, upto)
                     await letter.write(state.commit(environment, upto, receipt, left_out=left_out).text())
                     await letter.post()
+                    pulse.beat()
                     if len(rows) > CROWD and not self._fleet.is_awaited(worker.environment):
                         await asyncio.sleep(CROWD_S)
                 first = False
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await waker.wait()
-                continue
-            await _send(socket, Ping().text())
+            await pulse.wait(waker, socket)
 
     async def _write_row(self, letter: _Letter, environment: str, row: DesiredRow, state: ControlSession) -> bool:
         """Write the frame of *row* where it needs one. False where the connection moved on meanwhile."""
@@ -308,7 +306,7 @@ class Streams:
     async def _send_attached(
         self, socket: Socket, token: Token, environment_id: str, state: ControlSession, key: bytes, waker: asyncio.Event
     ) -> None:
-        first = True
+        first, pulse = True, Pulse()
         while True:
             waker.clear()
             if first or state.is_behind(self._heads.get(environment_id, 0)):
@@ -324,12 +322,9 @@ class Streams:
                 commit = state.commit(environment, upto, "", left_out=left_out).model_copy(update={"digest": None})
                 await letter.write(commit.text())
                 await letter.post()
+                pulse.beat()
                 first = False
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await waker.wait()
-                continue
-            await _send(socket, Ping().text())
+            await pulse.wait(waker, socket)
 
     async def _write_attached(self, letter: _Letter, token: Token, row: DesiredRow, key: bytes) -> bool:
         """Write the frame of *row*, if the token may see it. False where the connection moved on meanwhile."""
@@ -371,6 +366,32 @@ class Streams:
         finally:
             self._parcels.listener_went()
             self._wakers[environment].discard(waker)
+
+
+class Pulse:
+    """
+    When the other side must hear from us next.
+
+    What wakes a sender is no sign of life to a receiver: a worker that reports often, and is sent nothing, must be
+    sent a ping all the same.
+    """
+
+    def __init__(self, every_s: float = HEARTBEAT_S) -> None:
+        self._every_s = every_s
+        self.beat()
+
+    def beat(self) -> None:
+        """Something was sent."""
+        self._due = time.monotonic() + self._every_s
+
+    async def wait(self, waker: asyncio.Event, socket: Socket) -> None:
+        """Until *waker* is set, or a ping had to be sent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._due - time.monotonic())):
+                await waker.wait()
+        if time.monotonic() >= self._due:
+            await _send(socket, Ping().text())
+            self.beat()
 
 
 class _Letter:
