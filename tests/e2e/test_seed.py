@@ -17,7 +17,7 @@ DOCUMENTED = {"success": True, "deploymentResult": {"success": True}}
 
 def run(script: str, dev: Dev) -> tuple[int, dict[str, Any]]:
     """What the pasted command answers: status and body."""
-    script = script.replace("https://demo.apinizer.com", dev.url).replace("YOUR_TOKEN", dev.token)
+    script = script.replace("https://mooring.example.com", dev.url).replace("YOUR_TOKEN", dev.token)
     script = script.replace("curl ", "curl --silent --max-time 30 --write-out '\\n%{http_code}' ", 1)
     text = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
     body, _, status = text.rpartition("\n")

@@ -1,5 +1,5 @@
 curl -X POST \
-"https://demo.apinizer.com/apiops/projects/MyProject/connections/my-db-connection/" \
+"https://mooring.example.com/apiops/projects/MyProject/connections/my-db-connection/" \
 -H "Authorization: Bearer YOUR_TOKEN" \
 -H "Content-Type: application/json" \
 -d '{
