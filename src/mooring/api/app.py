@@ -28,7 +28,7 @@ def control_app(plane: Plane, *, max_body: int = 256 * 1024, ready: asyncio.Even
     """The ASGI application of *plane*; requests wait for *ready* where it is given."""
     pages_app = Starlette(
         routes=[*pages.ROUTES, WebSocketRoute("/worker/v1/stream", _stream)],
-        exception_handlers={HTTPException: _http_exception, Exception: unexpected},  # type: ignore[dict-item]
+        exception_handlers={HTTPException: _http_exception, Exception: unexpected},  # type: ignore[dict-item]  # it takes sync handlers too
     )
     pages_app.router.redirect_slashes = False
     state = State({"plane": plane, "max_body": max_body})
@@ -99,7 +99,7 @@ async def _answer(card: RouteCard, request: Request) -> Response:
         check_size(request)
         if card.public:
             return await card.handler(request)  # type: ignore[no-any-return]  # handlers answer responses
-        return await card.handler(request, await actor_of(request))  # type: ignore[no-any-return]
+        return await card.handler(request, await actor_of(request))  # type: ignore[no-any-return]  # as above
     except TooLarge as exc:
         await drain(request)
         return error_response(exc)

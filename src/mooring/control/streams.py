@@ -12,9 +12,9 @@ import binascii
 import contextlib
 import hmac
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mooring.control.access import Access
 from mooring.control.fleet import Fleet
@@ -425,9 +425,9 @@ async def _bye(socket: Socket, retry_after_ms: int, why: str) -> None:
         await socket.send(Bye(retry_after_ms=retry_after_ms, why=why).text())
 
 
-async def _both(sending: object, hearing: object) -> None:
+async def _both(sending: Coroutine[Any, Any, None], hearing: Coroutine[Any, Any, None]) -> None:
     """Run both until one ends, however it ends."""
-    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(hearing)]  # type: ignore[call-overload]
+    tasks = [asyncio.create_task(sending), asyncio.create_task(hearing)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -31,7 +31,7 @@ class Connection:
             request = read_request(
                 guard.operation(operation), _arguments(guard.operation(operation), positional, named)
             )
-            return await self._pool.use(self._project, self._name, operation, request, timeout_s)  # type: ignore[no-any-return]
+            return await self._pool.use(self._project, self._name, operation, request, timeout_s)  # type: ignore[no-any-return]  # its own type
 
         call.__name__ = operation
         return call

@@ -110,7 +110,7 @@ def local_app(pool: Pool, loop: Loop | None = None, *, token: str | None = None)
         Route("/v1/", checked(holds), methods=["GET"]),
         Route("/v1", checked(holds), methods=["GET"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_exception, Exception: _unexpected})  # type: ignore[dict-item]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_exception, Exception: _unexpected})  # type: ignore[dict-item]  # as for any
     app.router.redirect_slashes = False
     return app
 

@@ -158,7 +158,7 @@ class Pool:
         return leaving + [
             ExceptionFrame(
                 id=connection, generation=entry.wanted.generation, serving_generation=entry.serving_generation,
-                state=entry.state, reason=entry.reason, message=entry.message[:1000], since=entry.since,  # type: ignore[arg-type]
+                state=entry.state, reason=entry.reason, message=entry.message[:1000], since=entry.since,  # type: ignore[arg-type]  # unwell states only
             )
             for connection, entry in self._unwell.items()
         ]  # fmt: skip

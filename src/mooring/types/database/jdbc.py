@@ -145,12 +145,12 @@ _FORMS: Final = (
     _Form("jdbc:postgresql://", "POSTGRES", plus=True),
     _Form("jdbc:mysql://", "MYSQL", plus=True),
     _Form("jdbc:mariadb://", "MYSQL", "mariadb", plus=True),
-    _Form("jdbc:sqlserver://", "SQL_SERVER", **_SEMICOLONS),  # type: ignore[arg-type]  # one table, three fields
+    _Form("jdbc:sqlserver://", "SQL_SERVER", **_SEMICOLONS),  # type: ignore[arg-type]  # a dict of mixed keywords  # one table, three fields
     _Form("jdbc:sybase:tds:", "SYBASE", decodes=False),
-    _Form("jdbc:jtds:sybase://", "SYBASE", "jtds", **_SEMICOLONS),  # type: ignore[arg-type]
+    _Form("jdbc:jtds:sybase://", "SYBASE", "jtds", **_SEMICOLONS),  # type: ignore[arg-type]  # a dict of mixed keywords
     _Form("jdbc:db2://", "DB2", opens=":", separator=";", decodes=False),
-    _Form("jdbc:hive2://", "APACHE_HIVE", **_SEMICOLONS),  # type: ignore[arg-type]
-    _Form("jdbc:impala://", "APACHE_IMPALA", **_SEMICOLONS),  # type: ignore[arg-type]
+    _Form("jdbc:hive2://", "APACHE_HIVE", **_SEMICOLONS),  # type: ignore[arg-type]  # a dict of mixed keywords
+    _Form("jdbc:impala://", "APACHE_IMPALA", **_SEMICOLONS),  # type: ignore[arg-type]  # a dict of mixed keywords
     _Form("jdbc:trino://", "TRINO", segments=2),
     _Form("jdbc:presto://", "TRINO", "presto", segments=2),
     _Form("jdbc:mongodb+srv://", "MONGODB", "srv"),
