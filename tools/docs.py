@@ -31,7 +31,7 @@ from mooring.worker.local import STATUS as LOCAL_STATUS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _TYPE_NAV = "Connection types"
-_ROOM_LINK = re.compile(r"\.\./\.\./src/mooring/types/(\w+)/README\.md")
+_ROOM_LINK = re.compile(r"\.\./src/mooring/types/(\w+)/README\.md")
 _RELATIVE_LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)")
 
 
@@ -39,7 +39,7 @@ def types_table() -> str:
     """Every connection type, what can be done with it through a worker, and whether that works yet."""
     rows = []
     for card in sorted(Registry(), key=lambda card: card.connector is None):
-        link = f"[{card.title}](../../src/mooring/types/{card.folder.name}/README.md)"
+        link = f"[{card.title}](../src/mooring/types/{card.folder.name}/README.md)"
         verbs = ", ".join(f"`{verb}`" for verb in card.operations)
         state = "**usable**" if card.connector else "kept, not usable yet"
         rows.append((link, f"`{card.name}`", card.group, verbs, state))
@@ -99,7 +99,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
-    "connection-types/index.md": {"types": types_table},
+    "connection-types.md": {"types": types_table},
     "api.md": {"routes": routes_table, "use errors": local_errors_table},
     "operations.md": {"settings": settings_table, "commands": commands_table},
 }
@@ -176,8 +176,8 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """In the site the READMEs of the rooms are pages beside the overview."""
-    return _ROOM_LINK.sub(r"\1.md", markdown)
+    """In the site the READMEs of the rooms are pages below the overview."""
+    return _ROOM_LINK.sub(r"connection-types/\1.md", markdown)
 
 
 def _page_of(card: ConnectionType) -> str:

@@ -139,7 +139,7 @@ def test_every_grant_is_explained() -> None:
 
 def test_every_type_is_named_and_has_a_page() -> None:
     """The overview names every type; its page has what its name card says, the room's README, and the whole example."""
-    text = page("connection-types/index.md")
+    text = page("connection-types.md")
 
     for card in Registry():
         made = docs.type_page(card)

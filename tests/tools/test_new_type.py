@@ -79,7 +79,7 @@ def test_a_new_room_passes_the_conformance_suite(house: House) -> None:
 def test_the_documentation_has_it(house: House) -> None:
     """Its fields stand in its README, its line in the overview, and the tables are current."""
     assert "| `host` |" in (house.folder / "src/mooring/types/redis/README.md").read_text()
-    assert "`my-message_queue`" in (house.folder / "docs/connection-types/index.md").read_text()
+    assert "`my-message_queue`" in (house.folder / "docs/connection-types.md").read_text()
     assert house.run("tools.docs", "--check").returncode == 0
     assert not any(f"{name}:" in house.run("mooring.plugin.reference", "--check").stdout for name in NAMES)
 

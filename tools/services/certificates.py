@@ -1,6 +1,7 @@
 """The certificates of the test servers: a CA that tests trust, and one that nobody does."""
 
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -32,6 +33,9 @@ class Certificates:
     wrong_name: Path
     """Signed by the CA, but for a host that none of the servers is."""
     wrong_name_key: Path
+    expired: Path
+    """Signed by the CA for the right names, and over since yesterday."""
+    expired_key: Path
     client: Path
     client_key: Path
     unknown_ca: Path
@@ -63,6 +67,9 @@ class Certificates:
         _write(ca.issue_cert(*_LOOPBACK), self.server, self.server_key)
         _write(ca.issue_cert(*_LOOPBACK, key_type=rsa), self.server_rsa, self.server_rsa_key)
         _write(ca.issue_cert("wrong.name.invalid"), self.wrong_name, self.wrong_name_key)
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        expired = ca.issue_cert(*_LOOPBACK, not_before=yesterday - timedelta(days=30), not_after=yesterday)
+        _write(expired, self.expired, self.expired_key)
         _write(_client(ca), self.client, self.client_key)
         _write(unknown.issue_cert(*_LOOPBACK), self.unknown_server, self.unknown_server_key)
         _write(_client(unknown), self.unknown_client, self.unknown_client_key)
