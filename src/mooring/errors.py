@@ -27,7 +27,8 @@ The whole error tree. Ask "whose move is it?" and pick the class by the answer.
     │  ├─ ConnectionDisabled
     │  ├─ ConnectionFailed         its client could not be built
     │  ├─ OperationUnknown
-    │  └─ Busy                     every place is taken: wait, then retry
+    │  ├─ Busy                     every place is taken: wait, then retry
+    │  └─ CircuitOpen              its system failed too often just now: wait
     └─ ConnectorError              from the external system's side
        ├─ Unreachable              the network's: wait, retry
        ├─ Rejected                 the credential owner's: tell a person
@@ -208,6 +209,12 @@ class Busy(UseError):
     """Every place in a bounded queue or pool is taken."""
 
     code = "busy"
+
+
+class CircuitOpen(UseError):
+    """The circuit breaker is open: the system failed too often just now, so nothing is tried for a while."""
+
+    code = "circuit_open"
 
 
 class ConnectorError(MooringError):

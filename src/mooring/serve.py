@@ -34,12 +34,14 @@ from mooring.kit.files import write_private
 from mooring.kit.ids import new_id
 from mooring.kit.log import log
 from mooring.kit.settings import Settings
+from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
 from mooring.seal.envelope import LockedRing, Ring, new_data_key, open_ring
 from mooring.seal.keys import FileKey, GivenKey, KeyProvider
 from mooring.store.base import CreateToken, SaveDataKey, SetMeta, Store
 from mooring.store.sqlite import SqliteStore
 from mooring.wire.frames import MAX_FRAME
+from mooring.worker.breaker import BreakerSettings
 from mooring.worker.identity import Identity, enrol, read_identity
 from mooring.worker.local import local_app
 from mooring.worker.loop import Loop, tidying
@@ -176,6 +178,9 @@ async def _keep_worker(plane: Plane, settings: Settings, url: str) -> None:
         environment.pop("MOORING_MASTER_KEY", None)
         environment.pop("MOORING_ADMIN_TOKEN", None)
         environment.pop("MOORING_ENROL_TOKEN", None)
+        # One's own machine: what an operator has to allow elsewhere is allowed, below the data folder.
+        environment.setdefault("MOORING_LINUX_SCRIPT", "true")
+        environment.setdefault("MOORING_LOGBACK_ROOT", str((settings.data_dir / "logs").absolute()))
         identity = read_identity(identity_file)
         if identity is None or await plane.store.worker(identity.worker) is None:
             identity_file.unlink(missing_ok=True)
@@ -223,13 +228,28 @@ class WorkerOptions:
     with_parent: bool
 
 
+def _pool(settings: Settings, registry: Registry) -> Pool:
+    return Pool(
+        registry,
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+        idle_s=settings.idle_seconds,
+        breaker=BreakerSettings(
+            settings.breaker_enabled,
+            settings.breaker_window_seconds,
+            settings.breaker_errors,
+            settings.breaker_sleep_seconds,
+        ),
+        allowed=Allowed(settings.linux_script, settings.logback_root),
+    )
+
+
 async def worker(settings: Settings, options: WorkerOptions, announce: Any) -> None:
     """A worker, until it is told to stop; drains on SIGTERM."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with await _only_worker(settings.data_dir / "worker.lock"):
         identity = await _identity(settings, options)
         registry = Registry(settings.types)
-        pool = Pool(registry, ca_file=str(settings.ca_file) if settings.ca_file else None, idle_s=settings.idle_seconds)
+        pool = _pool(settings, registry)
         loop = Loop(settings.url, identity.credential, identity.key, pool, registry)
         listener, token, where = _local_listener(settings, options)
         server = _server(local_app(pool, loop, token=token))

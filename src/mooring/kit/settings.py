@@ -47,6 +47,24 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(
         300, ge=1, description="A worker gives back sockets and threads of a connection unused for so long."
     )
+    linux_script: bool = Field(
+        False, description="Whether this worker may run scripts on other machines (`linux-script` connections)."
+    )
+    logback_root: Path | None = Field(
+        None, description="Folder below which this worker may write log files (`logback` connections); none by default."
+    )
+    breaker_enabled: bool = Field(
+        False, description="Whether connections that do not say so themselves have a circuit breaker."
+    )
+    breaker_window_seconds: float = Field(
+        10, ge=1, le=3600, description="Failures within so long open a circuit breaker."
+    )
+    breaker_errors: int = Field(
+        5, ge=1, le=10_000, description="Failures that open a circuit breaker, if the connection does not say."
+    )
+    breaker_sleep_seconds: float = Field(
+        30, ge=1, le=3600, description="How long a circuit breaker stays open, if the connection does not say."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level of events that are written."
     )

@@ -12,6 +12,7 @@ import inspect
 from abc import ABC
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
@@ -52,6 +53,11 @@ class Answer(BaseModel):
         val_json_bytes="base64",
     )
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it says that the external system failed, as an HTTP 503 does; the circuit breaker counts it."""
+        return False
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -65,6 +71,20 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """
+    What the operator of this worker allows connections to do on, or from, this machine.
+
+    Attributes:
+        linux_script: Whether scripts and commands may be run on other machines.
+        logback_root: The folder below which log files may be written; None where none may.
+    """
+
+    linux_script: bool = False
+    logback_root: Path | None = None
+
+
+@dataclass(frozen=True)
 class Context:
     """
     What a connector is handed beside its config.
@@ -73,11 +93,13 @@ class Context:
         name: `project/connection`, for messages.
         materials: What its references resolve to.
         ca_file: Certificates that this worker trusts beside the system's (`MOORING_CA_FILE`).
+        allowed: What the operator of this worker allows.
     """
 
     name: str
     materials: Materials = field(default_factory=NoMaterials)
     ca_file: str | None = None
+    allowed: Allowed = Allowed()
 
 
 def operation(method: M) -> M:

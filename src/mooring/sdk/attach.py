@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from mooring.errors import Unavailable
 from mooring.kit.aead import new_receiver_key
+from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
 from mooring.worker.handle import Connection, connection
 from mooring.worker.loop import Loop, tidying
@@ -39,20 +40,27 @@ class Attached:
 
 @asynccontextmanager
 async def attach(
-    url: str, token: str, environment: str, *, ca_file: str | None = None, timeout_s: float = CONNECT_S
+    url: str,
+    token: str,
+    environment: str,
+    *,
+    ca_file: str | None = None,
+    allowed: Allowed | None = None,
+    timeout_s: float = CONNECT_S,
 ) -> AsyncIterator[Attached]:
     """
     Hold the connections of *environment* that *token* may use, in this process, for as long as the block lasts.
 
     The token needs the grant `connections:attach`. Changes reach it like any worker's; the control plane never
-    waits for it.
+    waits for it. *allowed* says what connections may do on and from this machine beside talking to their systems;
+    by default neither scripts nor log files.
 
     Raises:
         NotAuthenticated: the token is not valid, or lacks the grant.
         Unavailable: the control plane was not reached within *timeout_s* seconds.
     """
     registry = Registry()
-    pool = Pool(registry, ca_file=ca_file)
+    pool = Pool(registry, ca_file=ca_file, allowed=allowed)
     private, _ = new_receiver_key()
     loop = Loop(url, token, private, pool, registry, attach=environment)
     running = asyncio.create_task(loop.run())

@@ -32,6 +32,7 @@ from mooring.plugin.connector import Answer, Connector, Operation, Request
 from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe, ProbeStopped, Step
 from mooring.plugin.problems import problems_of
+from mooring.worker.breaker import Breaker
 
 OPERATION_S = 30.0
 OPERATION_LIMIT_S = 300.0
@@ -76,8 +77,9 @@ class ProbeReport:
 class Guard:
     """Around one connector. Opened once, used by many at a time, closed once; idle ones give their sockets back."""
 
-    def __init__(self, connector: Connector[Any]) -> None:
+    def __init__(self, connector: Connector[Any], breaker: Breaker | None = None) -> None:
         self.connector = connector
+        self.breaker = breaker
         self.counts = Counts()
         self.health = "unknown"
         self.last_used = time.monotonic()
@@ -116,11 +118,13 @@ class Guard:
         Raises:
             OperationUnknown: the type has no such operation.
             InvalidConfig: the request is not what the operation takes.
+            CircuitOpen: it was not tried, because of what happened just before.
             ConnectorError: it was tried and failed; the message holds no secret.
         """
         operation = self.operation(name)
         request = read_request(operation, request)
         async with self._lease():
+            deciding = self.breaker is not None and self.breaker.admit()
             started = time.monotonic()
             self.counts.operations += 1
             deadline = asyncio.timeout(timeout_s)
@@ -129,20 +133,37 @@ class Guard:
                     await self._start()
                     answer: Answer = await getattr(self.connector, operation.method)(request)
             except asyncio.CancelledError:
+                self._note(deciding, None)
                 raise
             except UseError:
                 # A bounded queue is full: ours already, and no word about the external system's health.
                 self.counts.errors += 1
+                self._note(deciding, None)
                 raise
             except Exception as exc:
                 self.counts.errors += 1
                 error = self._timed_out(timeout_s) if deadline.expired() else self.explain(exc)
                 self.health = health_of(error) or self.health
+                self._note(deciding, error)
                 raise error from exc
             finally:
                 self.counts.total_ms += (time.monotonic() - started) * 1000
             self.health = "healthy"
+            self._note(deciding, answer)
             return answer
+
+    def _note(self, deciding: bool, outcome: Answer | ConnectorError | None) -> None:
+        """Tell the breaker how an attempt ended; None where that says nothing."""
+        if self.breaker is None:
+            return
+        if outcome is None:
+            self.breaker.abandoned(deciding)
+        elif isinstance(outcome, ConnectorError):
+            self.breaker.failed(deciding, outcome)
+        elif outcome.is_failure:
+            self.breaker.failed(deciding, None)
+        else:
+            self.breaker.succeeded(deciding)
 
     async def native(self, timeout_s: float = OPERATION_S) -> Any:
         """The driver's live client, started. It stays valid until the connection changes."""

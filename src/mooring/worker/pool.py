@@ -30,11 +30,12 @@ from mooring.kit.backoff import full_jitter
 from mooring.kit.clock import now_ms
 from mooring.kit.log import log
 from mooring.plugin.config import join, read_config, unresolved
-from mooring.plugin.connector import Context
+from mooring.plugin.connector import Allowed, Context
 from mooring.plugin.materials import MaterialMissing, NoMaterials
 from mooring.plugin.registry import Registry
 from mooring.wire.body import typed_fields
 from mooring.wire.frames import ExceptionFrame, Put
+from mooring.worker.breaker import BreakerSettings
 from mooring.worker.guard import Closing, Guard, ProbeReport
 
 SWAP_PROBE_S = 5.0
@@ -71,7 +72,16 @@ class Entry:
 class Pool:
     """Every connection that this worker was told to hold."""
 
-    def __init__(self, registry: Registry, *, ca_file: str | None = None, idle_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        ca_file: str | None = None,
+        idle_s: float = 300.0,
+        breaker: BreakerSettings | None = None,
+        allowed: Allowed | None = None,
+    ) -> None:
+        self._breaker, self._allowed = breaker or BreakerSettings(), allowed or Allowed()
         self._registry, self._ca_file, self._idle_s = registry, ca_file, idle_s
         self._entries: dict[str, Entry] = {}
         self._names: dict[tuple[str, str], str] = {}
@@ -231,8 +241,8 @@ class Pool:
             raise BuildFailed("INVALID_CONFIG", exc.message) from exc
         try:
             connector_class = card.load_connector()
-            context = Context(f"{frame.project}/{frame.name}", NoMaterials(), self._ca_file)
-            guard = Guard(connector_class(config, context))
+            context = Context(f"{frame.project}/{frame.name}", NoMaterials(), self._ca_file, self._allowed)
+            guard = Guard(connector_class(config, context), self._breaker.of(config))
             try:
                 await guard.open()
             except BaseException:
@@ -335,6 +345,7 @@ class Pool:
                 "state": entry.state, "reason": entry.reason or None, "message": entry.message or None,
                 "generation": entry.wanted.generation, "servingGeneration": entry.serving_generation,
                 "health": entry.live.health if entry.live else ("disabled" if entry.state == "disabled" else "unknown"),
+                "circuit": entry.live.breaker.circuit if entry.live and entry.live.breaker else None,
                 "operations": list(entry.live.connector.operations) if entry.live else [],
             }
             for entry in sorted(self._entries.values(), key=lambda entry: (entry.wanted.project, name_key(entry.wanted.name)))

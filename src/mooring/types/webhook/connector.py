@@ -117,6 +117,11 @@ class Answered(Answer):
     truncated: bool = Field(description="Whether there was more than 1 MiB; the rest was not read.")
     took_ms: float = Field(description="Milliseconds from the call to the end of the answer.")
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether the server says that it failed."""
+        return self.status >= 500
+
 
 class WebhookConnector(Connector[WebhookConfig]):
     """Calls one HTTP address. The pool begins with the first call and ends when it is idle."""

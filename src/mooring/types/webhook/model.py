@@ -117,8 +117,6 @@ HeaderValue = Annotated[str, StringConstraints(pattern=NO_CONTROL, min_length=1,
 Threshold = Annotated[int, Ge(1), Le(10_000), OrReference]
 Window = Annotated[int, Ge(1), Le(3_600), OrReference]
 
-_NO_BREAKER = "there is no breaker around webhooks yet."
-
 
 class WebhookHeader(Part):
     """One request header."""
@@ -193,15 +191,15 @@ class WebhookConfig(ConnectionConfig):
     )
     circuit_breaker_enabled: Flag | None = field(
         None,
-        description="Stop calling for a while after repeated failures.",
+        description="Stop calling for a while after repeated failures: no answer, or a status from 500. Left out, the"
+        " worker's setting.",
         group="Circuit breaker",
-        no_effect=_NO_BREAKER,
     )
     error_threshold_value: Threshold | None = field(
-        None, description="Failures that open the breaker.", group="Circuit breaker", no_effect=_NO_BREAKER
+        None, description="Failures within the window that open the breaker; left out, 5.", group="Circuit breaker"
     )
     sleep_window: Window | None = field(
-        None, description="How long it stays open.", unit="s", group="Circuit breaker", no_effect=_NO_BREAKER
+        None, description="How long the breaker stays open before one attempt.", unit="s", group="Circuit breaker"
     )
 
     @property
