@@ -11,7 +11,7 @@ import pytest
 
 from mooring.plugin.materials import Store
 from tests.e2e.support import PROJECT, create
-from tests.support.plane import Dev
+from tests.support.plane import Dev, connection_path
 from tests.support.targets import Target, variants
 
 SEEN_WITHIN_S = 20.0
@@ -45,7 +45,7 @@ def test_a_worker_proves_that_it_works(dev, variant):
             keep(dev, store, material)
         create(dev, {**target.body, "name": name})
 
-        tested = dev.api.post(f"/apiops/projects/{PROJECT}/connections/{name}/test/").json()
+        tested = dev.api.post(f"{connection_path(name)}test/").json()["deploymentResult"]
 
         assert tested["success"], tested
 

@@ -307,3 +307,17 @@ def test_version_and_settings():
     assert re.fullmatch(r"mooring \d+\.\d+\.\d+\n", mooring("--version").stdout)
     assert "MOORING_PORT" in shown and "1234" in shown
     assert secret not in shown
+
+
+def test_a_connection_is_tested_from_the_command_line(dev):
+    """The steps are printed, with what to do next; the exit status says whether it works."""
+    name = f"hook-{uuid.uuid4().hex[:8]}"
+    talk = {"MOORING_URL": dev.url, "MOORING_TOKEN": dev.token}
+    with hook_server("k") as hook:
+        body = hook_body(name, hook, "k")
+        assert dev.api.post(connection_path(name), json=body).status_code == 200
+        works = mooring("test", f"MyProject/{name}", **talk)
+    broken = mooring("test", f"MyProject/{name}", **talk)
+
+    assert (works.returncode, "The connection works" in works.stdout) == (0, True), works
+    assert (broken.returncode, "refused the connection" in broken.stdout) == (1, True), broken

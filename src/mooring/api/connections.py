@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from mooring.api.errors import JSON, Json
-from mooring.api.request import ask_of, json_body_of, plane_of, whole
+from mooring.api.request import ask_of, body_of, json_body_of, plane_of, require_json, whole
 from mooring.control.connections import Ask
 from mooring.domain.records import Actor
 from mooring.errors import BadRequest, InvalidConfig, Problem
@@ -114,6 +114,23 @@ async def _streamed(rows: AsyncIterator[tuple[str, str]]) -> AsyncIterator[str]:
             waiting, size = [], 0
     waiting.append(f'],"resultCount":{count}}}')
     yield "".join(waiting)
+
+
+async def test(request: Request, actor: Actor) -> Response:
+    """The body is optional: without one, the stored settings are tested."""
+    path, query = request.path_params, request.query_params
+    plane = plane_of(request)
+    try:
+        raw = await body_of(request)
+        if raw:
+            require_json(request)
+    except BadRequest:
+        await plane.connections.check_change(actor, path["project"], path["name"])
+        raise
+    answer = await plane.probes.test(
+        actor, path["project"], path["name"], raw or None, query.get("environmentName"), query.get("worker")
+    )
+    return Json(answer)
 
 
 async def deployments(request: Request, actor: Actor) -> Response:

@@ -105,10 +105,15 @@ async def drain(request: Request) -> None:
 
 async def json_body_of(request: Request) -> bytes:
     """The body of a request that must carry JSON. Raises `BadRequest`."""
+    require_json(request)
+    return await body_of(request)
+
+
+def require_json(request: Request) -> None:
+    """Raises `BadRequest` where the body does not say that it is JSON."""
     content_type = header(request, b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise BadRequest("Content-Type must be application/json")
-    return await body_of(request)
 
 
 async def object_of(request: Request) -> dict[str, Any]:

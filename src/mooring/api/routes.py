@@ -48,6 +48,7 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("PUT", _CONNECTION, connections.update, "Update or rename a connection", "Connections", "mutation", "connection", query=_MUTATION, errors=(400, 404, 409, 412)),
     RouteCard("DELETE", _CONNECTION, connections.delete, "Delete a connection", "Connections", "mutation", query=_MUTATION, errors=(400, 404, 409, 412)),
     RouteCard("GET", _CONNECTIONS, connections.find, "List connections", "Connections", "connections", query=("type", "page", "size", "sort", "cursor", "limit"), errors=(400, 404)),
+    RouteCard("POST", f"{_CONNECTION}/test", connections.test, "Test a connection, stored or as the body says, from a worker", "Connections", "test", "draft", query=("environmentName", "worker"), errors=(400, 404)),
     RouteCard("GET", f"{_CONNECTION}/deployments", connections.deployments, "Deployments of a connection", "Connections", "objects", query=("limit",), errors=(400, 404)),
     RouteCard("GET", f"{_CONNECTION}/deployments/{{deployment}}", connections.deployment, "One deployment", "Connections", "objects", errors=(404,)),
     RouteCard("GET", "/apiops/connection-types", connections.types, "Connection types", "Connection types", "objects"),

@@ -10,6 +10,7 @@ import typer
 from mooring import __version__
 from mooring.cli import output, programs
 from mooring.cli.nouns import environment_app, project_app, token_app
+from mooring.cli.test import test
 from mooring.kit.settings import Settings
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(project_app, name="project")
 app.add_typer(environment_app, name="environment")
 app.add_typer(programs.worker_app, name="worker")
+app.command()(test)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]

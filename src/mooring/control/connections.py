@@ -75,6 +75,18 @@ class _Draft:
     warnings: Sequence[dict[str, Any]]
 
 
+@record
+class Candidate:
+    """Settings that might serve: those of a stored connection, or of a draft. `secrets` are in the clear, by key."""
+
+    id: str
+    project: Project
+    name: str
+    type: str
+    public: dict[str, Any]
+    secrets: Mapping[str, str]
+
+
 class Connections:
     """The connections of every project."""
 
@@ -125,6 +137,42 @@ class Connections:
             )
         )
         return dumps({**stored.document, **values}), connection.generation
+
+    async def candidate(self, actor: Actor, project_name: str, name: str, raw: bytes | None) -> Candidate:
+        """
+        What is to be tested: a stored connection, or the draft in *raw*, which is a new one or a change of that one.
+
+        Raises:
+            NotFound: no such project; or no such connection, and no draft.
+            InvalidConfig: the draft is not valid; `SecretRequired` where it would take a kept secret elsewhere.
+        """
+        project = await visible_project(self._store, actor, project_name)
+        require(actor, "connections:test")
+        if raw is not None:
+            # A draft sends a worker, and perhaps a kept secret, wherever it says.
+            require(actor, "connections:manage")
+        _check_name(name, "Connection name")
+        connection = await self._store.connection(project.id, name_key(name))
+        if raw is None:
+            if connection is None:
+                raise NotFound(f"Connection (name: {name}) was not found!")
+            secrets, _ = await self._open(connection)
+            public = _Stored(connection, self._registry.get(connection.type)).public
+            return Candidate(connection.id, project, connection.name, connection.type, public, secrets)
+        body = read_connection_body(raw)
+        card = card_of(self._registry, body.type_name or (connection.type if connection else None))
+        if body.name is not None and name_key(name) != name_key(body.name):
+            raise NameMismatch(f"Connection name in path ({name}) does not match name in body ({body.name})!")
+        if connection is None:
+            config = _valid(card, body, body.fields)
+        else:
+            _check_type(card, connection)
+            stored = _Stored(connection, card)
+            secrets, _ = await self._open(connection)
+            config, kept = _merged(stored, body, secrets)
+            _guard_destination(stored, config, secrets, kept)
+        public, opened = split(card.config, config.wire())
+        return Candidate(connection.id if connection else new_id("con"), project, name, card.name, public, opened)
 
     async def list_all(
         self, actor: Actor, project_name: str, type_name: str | None, after: str | None = None, limit: int | None = None
@@ -220,10 +268,8 @@ class Connections:
             _check_name(body.name, "name")
         connection = await self._existing(project, path_name, ask)
         stored = _Stored(connection, self._registry.get(connection.type))
-        if card is not None and card.name != connection.type:
-            raise BadRequest(
-                f"Connection type can not be changed! (existing: {connection.type}, requested: {card.name})"
-            )
+        if card is not None:
+            _check_type(card, connection)
         name = body.name or connection.name
         if name_key(name) != connection.name_key and await self._store.document(project.id, name_key(name)) is not None:
             raise _taken(name)
@@ -415,6 +461,11 @@ def _check_name(name: str, what: str) -> None:
     why = why_not_a_name(name)
     if why:
         raise InvalidConfig([Problem("/name", "invalid", f"{what} is not valid: {why}")])
+
+
+def _check_type(card: ConnectionType, connection: Connection) -> None:
+    if card.name != connection.type:
+        raise BadRequest(f"Connection type can not be changed! (existing: {connection.type}, requested: {card.name})")
 
 
 def _taken(name: str) -> AlreadyExists:

@@ -11,7 +11,9 @@ from mooring.control.connections import Connections
 from mooring.control.deployments import Deployments
 from mooring.control.environments import Environments
 from mooring.control.fleet import Fleet
+from mooring.control.jobs import Jobs
 from mooring.control.parcels import Parcels
+from mooring.control.probes import Probes
 from mooring.control.projects import Projects
 from mooring.control.streams import LOOK_S, Streams
 from mooring.control.tokens import Tokens
@@ -39,11 +41,13 @@ class Plane:
         self.access = Access(store)
         self.fleet = Fleet(store)
         self.parcels = Parcels(store, ring)
-        self.streams = Streams(store, ring, self.fleet, self.parcels, self.access)
+        self.jobs = Jobs()
+        self.streams = Streams(store, ring, self.fleet, self.parcels, self.access, self.jobs)
         self.deployments = Deployments(store, self.fleet)
         self.connections = Connections(store, ring, registry, self.deployments, self.parcels)
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels)
+        self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)
         self.tokens = Tokens(store, self.access, self.streams)
         self.workers = Workers(store, self.fleet, self.environments, self.streams)
         self._tasks: list[asyncio.Task[None]] = []

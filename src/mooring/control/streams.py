@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from mooring.control.access import Access
 from mooring.control.fleet import Fleet
+from mooring.control.jobs import Jobs, Outbox
 from mooring.control.parcels import Parcels
 from mooring.control.session import ControlSession, reach, removal
 from mooring.domain.names import name_key
@@ -38,6 +39,7 @@ from mooring.wire.frames import (
     NotAFrame,
     Ping,
     Pong,
+    ProbeResult,
     Report,
     Reset,
     Welcome,
@@ -78,8 +80,9 @@ class _Caller:
 class Streams:
     """Serves the streams of this node."""
 
-    def __init__(self, store: Store, ring: Ring, fleet: Fleet, parcels: Parcels, access: Access) -> None:
+    def __init__(self, store: Store, ring: Ring, fleet: Fleet, parcels: Parcels, access: Access, jobs: Jobs) -> None:
         self._store, self._ring, self._fleet, self._parcels, self._access = store, ring, fleet, parcels, access
+        self._jobs = jobs
         self._heads: dict[str, int] = {}
         self._wakers: dict[str, set[asyncio.Event]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -184,10 +187,10 @@ class Streams:
             environment_key_id=key_id, environment_key=base64.b64encode(wrapped).decode(),
         ).text())  # fmt: skip
         log.info("worker_connected", worker=worker.id, name=worker.name, environment=environment.name, mode=plan.mode)
-        with self._waker(environment.id) as waker:
+        with self._waker(environment.id) as waker, self._jobs.open(worker.id, waker) as outbox:
             try:
                 await _both(
-                    self._send_worker(socket, worker, state, waker),
+                    self._send_worker(socket, worker, state, waker, outbox),
                     self._hear_worker(socket, worker, state, waker),
                 )
             finally:
@@ -204,10 +207,15 @@ class Streams:
         await self._store.commit(StartEpoch(environment.id, new_id("epo")))
         return await self._environment(environment.id)
 
-    async def _send_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
+    async def _send_worker(
+        self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event, outbox: Outbox
+    ) -> None:
         first, pulse = True, Pulse()
         while True:
             waker.clear()
+            for question in outbox.take():
+                await _send(socket, question)
+                pulse.beat()
             if first or state.is_behind(self._heads.get(worker.environment, 0)):
                 environment, rows = await self._store.delta(worker.environment, state.sent_revision, ROWS)
                 if environment.epoch != state.epoch:
@@ -247,6 +255,8 @@ class Streams:
                 frame = from_worker(await socket.receive())
             if isinstance(frame, Ping):
                 await _send(socket, Pong().text())
+            if isinstance(frame, ProbeResult):
+                self._jobs.hear(worker.id, frame)
             if not isinstance(frame, Report):
                 self._fleet.renew(worker.id)
                 continue

@@ -50,6 +50,24 @@ class _Calls:
     def delete_connection(self, project: str, name: str, *, wait_seconds: float | None = None) -> Any:
         return self._send("DELETE", _connection(project, name), None, _wait(wait_seconds))
 
+    def test_connection(
+        self,
+        project: str,
+        name: str,
+        draft: dict[str, Any] | None = None,
+        *,
+        environment: str | None = None,
+        worker: str | None = None,
+    ) -> Any:
+        """
+        Have a worker test the stored connection, or *draft* in its place.
+
+        `deploymentResult` in the answer says whether it works, and in `steps` how far it came.
+        """
+        places = {"environmentName": environment, "worker": worker}
+        query = {key: value for key, value in places.items() if value}
+        return self._send("POST", f"{_connection(project, name)}test/", draft, query or None)
+
     def list_tokens(self) -> Any:
         return self._send("GET", "/apiops/tokens/")
 

@@ -4,6 +4,7 @@ The frames between control plane and worker: JSON texts, one or more to a messag
     → hello   the worker says what it has        ← hello   how the control plane goes on from there
     ← put, del  staged                           ← commit  apply everything since the last one
     → report  what the worker observed           ↔ ping, pong
+    ← test    probe these settings once          → result  how that went, step by step
     ← reset   forget, and say hello again        ← bye     come back later
 
 Field by field they are the classes below.
@@ -153,6 +154,44 @@ class Report(Frame):
     health: dict[str, str] = {}
 
 
+class ProbeJob(Frame):
+    """
+    Probe these settings once, on a throw-away client, and say how it went: a `result` with the same job.
+
+    `put` describes them like a stored connection; its id is the job, its generation 0.
+    """
+
+    t: Literal["test"] = "test"
+    job: str = Field(max_length=64)
+    deadline_s: float = Field(gt=0, le=60)
+    put: Put
+
+
+class StepFrame(BaseModel):
+    """One step of a probe. `took_ms` is milliseconds; `remedy` says what to do next."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore")
+
+    step: str = Field(max_length=64)
+    state: Literal["passed", "failed", "skipped", "unknown"]
+    took_ms: float = 0.0
+    code: str | None = Field(None, max_length=64)
+    message: str | None = Field(None, max_length=2000)
+    remedy: str | None = Field(None, max_length=2000)
+
+
+class ProbeResult(Frame):
+    """How a probe went. Where the client could not even be built, `reason` is a code of delivery and there are no steps."""
+
+    t: Literal["result"] = "result"
+    job: str = Field(max_length=64)
+    success: bool
+    took_ms: float = 0.0
+    steps: list[StepFrame] = Field([], max_length=50)
+    reason: str | None = Field(None, max_length=64)
+    message: str | None = Field(None, max_length=2000)
+
+
 class Ping(Frame):
     t: Literal["ping"] = "ping"
 
@@ -176,20 +215,22 @@ class Bye(Frame):
     why: str = ""
 
 
-FromWorker = Annotated[Hello | Report | Ping | Pong, Field(discriminator="t")]
-FromControl = Annotated[Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye, Field(discriminator="t")]
-_FROM_WORKER: TypeAdapter[Hello | Report | Ping | Pong] = TypeAdapter(FromWorker)
-_FROM_CONTROL: TypeAdapter[Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye] = TypeAdapter(FromControl)
+FromWorker = Annotated[Hello | Report | ProbeResult | Ping | Pong, Field(discriminator="t")]
+FromControl = Annotated[
+    Welcome | Put | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye, Field(discriminator="t")
+]
+_FROM_WORKER: TypeAdapter[Any] = TypeAdapter(FromWorker)
+_FROM_CONTROL: TypeAdapter[Any] = TypeAdapter(FromControl)
 
 
-def from_worker(text: str) -> Hello | Report | Ping | Pong:
+def from_worker(text: str) -> Hello | Report | ProbeResult | Ping | Pong:
     """The frame that a worker sent. Raises `NotAFrame`."""
-    return cast("Hello | Report | Ping | Pong", _read(_FROM_WORKER, text))
+    return cast("Hello | Report | ProbeResult | Ping | Pong", _read(_FROM_WORKER, text))
 
 
-def from_control(text: str) -> Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye:
+def from_control(text: str) -> Welcome | Put | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye:
     """One frame that the control plane sent. Raises `NotAFrame`."""
-    return cast("Welcome | Put | Delete | Commit | Ping | Pong | Reset | Bye", _read(_FROM_CONTROL, text))
+    return cast("Welcome | Put | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye", _read(_FROM_CONTROL, text))
 
 
 def _read(adapter: TypeAdapter[Any], text: str) -> Any:

@@ -53,6 +53,10 @@ _QUERY: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "Only workers of this environment.",
     },
+    "worker": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "description": "The name or id of the worker that shall do it.",
+    },
 }
 _ERRORS = {
     400: "Something in the request is wrong; `error_description` says what.",
@@ -154,11 +158,13 @@ def _operation(route: Any, schemas: dict[str, Any], types: list[str]) -> dict[st
 
 
 def _request_body(body: type[BaseModel] | str, schemas: dict[str, Any]) -> dict[str, Any]:
-    if body == "connection":
+    if body in ("connection", "draft"):
         return {
-            "required": True,
+            "required": body == "connection",
             "content": {"application/json": {"schema": {"$ref": f"{_REF}Connection"}}},
-            "description": "On PUT, a required key that is left out stays as it is; a secret that is left out or null"
+            "description": "Left out, the stored settings are tested. As on PUT, a secret that is left out stays as it is."
+            if body == "draft"
+            else "On PUT, a required key that is left out stays as it is; a secret that is left out or null"
             " stays too, and an empty one is cleared.",
         }
     if body == "form":
@@ -199,7 +205,7 @@ def _answer(shape: str) -> dict[str, Any]:
         return {"description": "Done.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     names = {
         "done": "Done", "mutation": "Mutation", "connections": "ConnectionList", "objects": "ObjectList", "token": "AccessToken",
-        "status_list": "StatusList", "status": "Status", "created": "Created",
+        "status_list": "StatusList", "status": "Status", "created": "Created", "test": "Test",
     }  # fmt: skip
     return {"description": "Done.", "content": {"application/json": {"schema": {"$ref": _REF + names[shape]}}}}
 
@@ -308,6 +314,23 @@ def _shared_schemas() -> dict[str, Any]:
         "properties": common,
         "required": sorted(common),
     }
+    step = {
+        "type": "object",
+        "properties": {
+            "step": text, "state": {"enum": ["passed", "failed", "skipped", "unknown"]}, "tookMs": {"type": "number"},
+            "code": _or_null(text), "message": _or_null(text), "remedy": _or_null(text),
+        },
+        "required": ["step", "state", "tookMs"],
+    }  # fmt: skip
+    test_result = {
+        "type": "object",
+        "description": "Whether it works, from which worker that was seen, and step by step how far it came.",
+        "properties": {
+            "success": {"type": "boolean"}, "message": text, "environmentName": _or_null(text), "workerName": _or_null(text),
+            "tookMs": _or_null({"type": "number"}), "reason": _or_null(text), "steps": {"type": "array", "items": {"$ref": f"{_REF}Step"}},
+        },
+        "required": ["success", "message", "steps"],
+    }  # fmt: skip
     listed = {"success": {"type": "boolean"}, "resultCount": {"type": "integer", "minimum": 0}}
     return {
         "Error": {
@@ -333,6 +356,13 @@ def _shared_schemas() -> dict[str, Any]:
             "type": "object",
             "properties": {"success": {"const": True}, "deploymentResult": {"$ref": f"{_REF}DeploymentResult"}},
             "required": ["success"],
+        },
+        "Step": step,
+        "TestResult": test_result,
+        "Test": {
+            "type": "object",
+            "properties": {"success": {"const": True}, "deploymentResult": {"$ref": f"{_REF}TestResult"}},
+            "required": ["success", "deploymentResult"],
         },
         "StoredConnection": stored,
         "ConnectionList": {

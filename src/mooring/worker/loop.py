@@ -7,6 +7,7 @@ import base64
 import contextlib
 import os
 import random
+from collections.abc import Coroutine
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -31,6 +32,7 @@ from mooring.wire.frames import (
     NotAFrame,
     Ping,
     Pong,
+    ProbeJob,
     Put,
     Report,
     Reset,
@@ -80,6 +82,7 @@ class Loop:
         self._state = WorkerState()
         self._session = ""
         self._news = asyncio.Event()
+        self._jobs: set[asyncio.Task[None]] = set()
         self.settled = asyncio.Event()
         self.connected = False
         pool.changed = self._news.set
@@ -134,8 +137,9 @@ class Loop:
         try:
             return await self._listen(socket)
         finally:
-            reporter.cancel()
-            await asyncio.gather(reporter, return_exceptions=True)
+            for task in (reporter, *self._jobs):
+                task.cancel()
+            await asyncio.gather(reporter, *self._jobs, return_exceptions=True)
 
     async def _listen(self, socket: ClientConnection) -> float:
         while True:
@@ -153,6 +157,8 @@ class Loop:
                 self._state.stage(frame)
             case Commit():
                 await self._commit(socket, frame)
+            case ProbeJob():
+                self._spawn(self._probe(socket, frame))
             case Ping():
                 await socket.send(Pong().text())
             case Reset():
@@ -162,6 +168,16 @@ class Loop:
             case Bye():
                 return self._after(frame)
         return None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    async def _probe(self, socket: ClientConnection, job: ProbeJob) -> None:
+        result = await self._pool.test(job)
+        with contextlib.suppress(ConnectionClosed):
+            await socket.send(result.text())
 
     async def _commit(self, socket: ClientConnection, frame: Commit) -> None:
         changes = self._state.commit(frame)

@@ -32,9 +32,10 @@ from mooring.kit.log import log
 from mooring.plugin.config import join, read_config, unresolved
 from mooring.plugin.connector import Allowed, Context
 from mooring.plugin.materials import MaterialMissing, NoMaterials
+from mooring.plugin.probe import Step
 from mooring.plugin.registry import Registry
 from mooring.wire.body import typed_fields
-from mooring.wire.frames import ExceptionFrame, Put
+from mooring.wire.frames import ExceptionFrame, ProbeJob, ProbeResult, Put, StepFrame
 from mooring.worker.breaker import BreakerSettings
 from mooring.worker.guard import Closing, Guard, ProbeReport
 
@@ -44,6 +45,8 @@ DISABLE_GRACE_S = 3.0
 DISABLE_STOP_S = 1.5
 MAX_STARTED = 500
 BUILDS_AT_ONCE = 32
+TESTS_AT_ONCE = 8
+MAX_TEXT = 1000
 UNWELL = ("pending", "failed", "held")
 
 
@@ -91,6 +94,7 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._leaving: dict[str, ExceptionFrame] = {}
         self._builds = asyncio.Semaphore(BUILDS_AT_ONCE)
+        self._tests = asyncio.Semaphore(TESTS_AT_ONCE)
         self.changed: Callable[[], None] = lambda: None
 
     def use_key(self, key: bytes) -> None:
@@ -168,7 +172,7 @@ class Pool:
         return leaving + [
             ExceptionFrame(
                 id=connection, generation=entry.wanted.generation, serving_generation=entry.serving_generation,
-                state=entry.state, reason=entry.reason, message=entry.message[:1000], since=entry.since,  # type: ignore[arg-type]  # unwell states only
+                state=entry.state, reason=entry.reason, message=entry.message[:MAX_TEXT], since=entry.since,  # type: ignore[arg-type]  # unwell states only
             )
             for connection, entry in self._unwell.items()
         ]  # fmt: skip
@@ -256,6 +260,24 @@ class Pool:
             reason = "BUILD_TIMEOUT" if isinstance(exc.__cause__, TimeoutError) else "INVALID_CONFIG"
             raise BuildFailed(reason, exc.message) from exc
         return guard
+
+    async def test(self, job: ProbeJob) -> ProbeResult:
+        """Probe settings once, on a throw-away client that is built just as one that serves."""
+        try:
+            async with self._tests:
+                guard = await self._build(job.put)
+                try:
+                    report = await guard.probe(job.deadline_s)
+                finally:
+                    self._spawn(guard.close(0))
+        except BuildFailed as exc:
+            return ProbeResult(job=job.job, success=False, reason=exc.reason, message=exc.message[:MAX_TEXT])
+        except Exception as exc:  # whatever it is, somebody waits for an answer
+            log.error("test_failed", connection=job.put.name, error=type(exc).__name__)
+            message = f"an unexpected {type(exc).__name__}; see the worker's log"
+            return ProbeResult(job=job.job, success=False, reason="INTERNAL", message=message)
+        steps = [_step_frame(step) for step in report.steps]
+        return ProbeResult(job=job.job, success=report.ok, took_ms=round(report.took_ms, 1), steps=steps)
 
     def _secrets(self, frame: Put) -> dict[str, str]:
         if frame.sealed is None:
@@ -368,6 +390,13 @@ class Pool:
             self.remove(connection, grace_s=grace_s)
         if self._closing:
             await asyncio.wait(self._closing)
+
+
+def _step_frame(step: Step) -> StepFrame:
+    told = step.wire()
+    for name in ("message", "remedy"):
+        told[name] = told[name][:MAX_TEXT] if told[name] else None
+    return StepFrame.model_validate(told)
 
 
 def _told(report: ProbeReport) -> str:
