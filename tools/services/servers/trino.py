@@ -149,11 +149,13 @@ def _hashed(password: str) -> str:
 
 
 def _unpack(archive: Path, home: Path) -> None:
+    whole = home.with_name("whole")
     with tarfile.open(archive, "r|gz") as packed:
         for member in packed:
-            _, _, member.name = member.name.partition("/")
-            if member.name.startswith(_PARTS):
-                packed.extract(member, home, filter="data")
+            # Under their own names, which links among them refer to.
+            if member.name.partition("/")[2].startswith(_PARTS):
+                packed.extract(member, whole, filter="data")
+    (whole / f"trino-server-{_VERSION}").replace(home)
 
 
 def _home() -> Path:

@@ -1,0 +1,449 @@
+"""
+Ways on which only we speak: a TCP stream with an outbox in front of it, and datagrams. Syslog and GELF go there.
+
+Nobody answers, so all that can be known is what TCP knows: that the connection stands, and that the machine at
+the other end acknowledged every byte. Both are looked at for every message, before and after it is written.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import fcntl
+import socket
+import ssl
+import sys
+import termios
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mooring.errors import Busy, ConnectorError, Misconfigured, Rejected, Unreachable
+from mooring.plugin.network import network_error, resolve
+
+CHUNK = 65536
+SETTLE_S = 0.2
+GOODBYE_S = 1.0
+FLUSH_S = 5.0
+WRITE_S = 5.0
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+BATCH_BYTES = 1024 * 1024
+
+Option = tuple[int, int, int]
+"""A socket option to set before connecting: level, name, value."""
+
+
+class Talks(Exception):
+    """The other side said something, and no log server does."""
+
+
+class Interrupted(Exception):
+    """The connection was lost after the message was written, and before it was acknowledged."""
+
+
+class TooLong(Exception):
+    """The network does not carry datagrams of that size."""
+
+
+def oneway_error(error: BaseException, address: str, peer: str) -> ConnectorError | None:
+    """What *error* means on the way to *address*, where a *peer* (`syslog server`) should be; None if it is unknown."""
+    match error:
+        case ConnectorError():
+            return error
+        case Talks():
+            return Unreachable(
+                f"{address} answered, which no {peer} does",
+                hint="Check the port: another service seems to listen there.",
+            )
+        case Interrupted():
+            return Unreachable(
+                f"{address} was lost while it took the message; it may or may not have kept it",
+                hint="Look in the server's log before sending it again.",
+            )
+        case TooLong():
+            return Misconfigured(
+                f"the message does not fit into one datagram to {address}", hint="Send less, or use TCP."
+            )
+        case ssl.SSLError() if "ALERT" in (error.reason or "") and "CERT" in (error.reason or ""):
+            return Rejected(
+                f"{address} did not accept the certificate of this connection: {error.reason}",
+                hint="Name a keystore in keyStoreName whose certificate the server trusts.",
+            )
+        case ssl.SSLError() if error.reason in ("TLSV1_ALERT_UNKNOWN_CA", "TLSV1_ALERT_ACCESS_DENIED"):
+            return Rejected(
+                f"{address} did not accept the certificate of this connection: {error.reason}",
+                hint="Name a keystore in keyStoreName whose certificate the server trusts.",
+            )
+        case OSError() | EOFError():
+            return network_error(error, address)
+    return None
+
+
+async def connect(host: str, port: int, timeout_s: float | None = None, options: tuple[Option, ...] = ()) -> Any:
+    """A non-blocking TCP socket, connected to the first address of *host* that takes it. Raises `OSError`, `Unreachable`."""
+    async with asyncio.timeout(timeout_s):
+        addresses = await resolve(host, port)
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await _connected(address, options)
+        return await _connected(addresses[-1], options)
+
+
+async def _connected(address: tuple[Any, ...], options: tuple[Option, ...]) -> socket.socket:
+    sock = _socket(address, socket.SOCK_STREAM)
+    try:
+        for option in options:
+            sock.setsockopt(*option)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket(address: tuple[Any, ...], kind: socket.SocketKind) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET, kind)  # IPv6 has two more parts
+    sock.setblocking(False)
+    return sock
+
+
+class Stream:
+    """
+    A TCP connection, with TLS or without, on which only we speak. It owns the socket that it is given.
+
+    It reads all the same: that is how an end, a reset, or a TLS alert that comes after the handshake is noticed.
+    `lost` says why nothing more can be written; None while all is well.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.lost: BaseException | None = None
+        self._sock, self._loop = sock, asyncio.get_running_loop()
+        self._heard = asyncio.Event()
+        self._reading = False
+        self._tls: ssl.SSLObject | None = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+
+    async def begin(self, tls: ssl.SSLContext | None = None, server_name: str = "") -> None:
+        """
+        Make it ready: shake hands where *tls* is given, and hear whether the other side has something against it.
+
+        With TLS 1.3 a server refuses a client's certificate only after the client's part is over, and a service of
+        another kind may greet; so the first moment belongs to the other side. Raises `OSError` or `Talks`.
+        """
+        if tls is not None:
+            self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+            await self._shake_hands(self._tls)
+        self._loop.add_reader(self._sock.fileno(), self._read)
+        self._reading = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self._heard.wait()
+        self.check()
+
+    @property
+    def options(self) -> Callable[[int, int], int]:
+        """Reads an option of the socket."""
+        return self._sock.getsockopt
+
+    def check(self) -> None:
+        """Raise why the connection is lost, if it is; also where the event loop has not said so yet."""
+        if self.lost is None and self._reading:
+            self._read()
+        if self.lost is not None:
+            raise self.lost
+
+    async def write(self, data: bytes) -> bool:
+        """
+        Write *data*, and wait until the other machine has acknowledged it all; False where this system cannot tell.
+
+        Raises:
+            OSError, Talks: nothing of it was written.
+            Interrupted: it may or may not have arrived.
+        """
+        self.check()
+        try:
+            if self._tls is not None:
+                self._tls.write(data)
+                data = self._outgoing.read()
+            await self._loop.sock_sendall(self._sock, data)
+            acknowledged = await self._acknowledged()
+            self.check()
+        except (OSError, Talks) as exc:
+            self._lose(exc)
+            raise Interrupted from exc
+        return acknowledged
+
+    async def close(self) -> None:
+        """End it in order, so that the other side gets all that was written; at most a second. Safe twice."""
+        try:
+            if self._reading:
+                async with asyncio.timeout(GOODBYE_S):
+                    await self._say_goodbye()
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """End it at once. Safe twice."""
+        self._lose(ConnectionAbortedError())
+        self._sock.close()
+
+    async def _shake_hands(self, tls: ssl.SSLObject) -> None:
+        try:
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    await self._flush()
+                    data = await self._loop.sock_recv(self._sock, CHUNK)
+                    if not data:
+                        raise ConnectionResetError from None
+                    self._incoming.write(data)
+        finally:
+            # An alert, too: it tells the server why.
+            with contextlib.suppress(OSError):
+                await self._flush()
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await self._loop.sock_sendall(self._sock, self._outgoing.read())
+
+    def _read(self) -> None:
+        """Take what has arrived, as far as it matters: that something has, or that nothing more will."""
+        try:
+            data = self._sock.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            return self._lose(exc)
+        if not data:
+            return self._lose(ConnectionResetError())
+        if self._tls is not None:
+            self._incoming.write(data)
+            try:
+                data = self._tls.read(CHUNK)
+            except ssl.SSLWantReadError:
+                return self._heard.set()  # a session ticket, say
+            except ssl.SSLError as exc:
+                return self._lose(exc)
+        return self._lose(Talks() if data else ConnectionResetError())
+
+    def _lose(self, why: BaseException) -> None:
+        if self._reading:
+            self._loop.remove_reader(self._sock.fileno())
+            self._reading = False
+        self.lost = self.lost or why
+        self._heard.set()
+
+    async def _acknowledged(self) -> bool:
+        pause = 0.0
+        while (left := unacknowledged(self._sock)) != 0:
+            if left is None:
+                return False
+            self.check()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.01) or 0.0005
+        return True
+
+    async def _say_goodbye(self) -> None:
+        if self._tls is not None:
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            await self._flush()
+        self._heard.clear()
+        self._sock.shutdown(socket.SHUT_WR)
+        while self.lost is None:
+            await self._heard.wait()
+            self._heard.clear()
+
+
+def unacknowledged(sock: socket.socket) -> int | None:
+    """How many bytes written to *sock* the other machine has not acknowledged; None where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    count = array.array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    return count[0]
+
+
+class Outbox:
+    """
+    Messages on their way over one connection, in order: a bounded queue, and one writer that sends what waits together.
+
+    The connection is made when a message needs it, and again after it was lost: a message that was not written yet
+    goes on the next one; a message that was written and not acknowledged is never sent twice.
+    """
+
+    def __init__(
+        self,
+        open_stream: Callable[[], Awaitable[Stream]],
+        explain: Callable[[BaseException], ConnectorError],
+        *,
+        capacity: int = 10_000,
+        batch: int = 512,
+        pause_s: float = 0.0,
+    ) -> None:
+        self._open_stream, self._explain = open_stream, explain
+        self._capacity, self._batch, self._pause_s = capacity, batch, pause_s
+        self._waiting: dict[asyncio.Future[bool], bytes] = {}
+        self._bytes = 0
+        self._writer: asyncio.Task[None] | None = None
+        self._stream: Stream | None = None
+        self._not_before = 0.0
+
+    @property
+    def stream(self) -> Stream | None:
+        """The connection, if there is one."""
+        return self._stream
+
+    async def put(self, frame: bytes) -> bool:
+        """
+        Send *frame*; True when the other machine acknowledged it, False where this system cannot tell.
+
+        Raises:
+            Busy: too much is waiting already.
+            ConnectorError: it was not sent, or nobody knows.
+        """
+        if len(self._waiting) >= self._capacity or self._bytes + len(frame) > MAX_QUEUED_BYTES:
+            raise Busy(
+                f"{len(self._waiting)} messages wait to be sent already",
+                hint="Send more slowly, or find out why the server takes them slowly.",
+            )
+        sent: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[sent] = frame
+        self._bytes += len(frame)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        try:
+            return await sent
+        finally:
+            self._drop(sent)
+
+    async def close(self) -> None:
+        """Send what waits, for some seconds at most; then end the connection in order. Safe twice; `put` begins anew."""
+        try:
+            if self._writer is not None and not self._writer.done():
+                await asyncio.wait([self._writer], timeout=FLUSH_S)
+            if self._stream is not None:
+                await self._stream.close()
+        finally:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.cancel()
+            self._forget_stream()
+            self._fail(list(self._waiting), ConnectionAbortedError())
+            if writer is not None:
+                await asyncio.gather(writer, return_exceptions=True)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            try:
+                stream = await self._connected()
+            except Exception as exc:
+                self._not_before = time.monotonic() + self._pause_s
+                self._fail(list(self._waiting), exc)
+                continue
+            taken = self._take()
+            if not taken:
+                continue
+            try:
+                async with asyncio.timeout(WRITE_S):
+                    acknowledged = await stream.write(b"".join(taken.values()))
+            except Exception as exc:
+                self._forget_stream()
+                # A stall is as open-ended as a loss: some of it may have arrived.
+                self._fail(list(taken), Interrupted() if isinstance(exc, TimeoutError) else exc)
+            except asyncio.CancelledError:
+                self._fail(list(taken), Interrupted())
+                raise
+            else:
+                for sent in taken:
+                    if not sent.done():
+                        sent.set_result(acknowledged)
+
+    async def _connected(self) -> Stream:
+        if self._stream is not None:
+            try:
+                self._stream.check()
+                return self._stream
+            except (OSError, Talks):
+                self._forget_stream()
+        await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+        self._stream = await self._open_stream()
+        return self._stream
+
+    def _take(self) -> dict[asyncio.Future[bool], bytes]:
+        taken: dict[asyncio.Future[bool], bytes] = {}
+        size = 0
+        for sent, frame in self._waiting.items():
+            if taken and (len(taken) >= self._batch or size + len(frame) > BATCH_BYTES):
+                break
+            taken[sent] = frame
+            size += len(frame)
+        for sent in taken:
+            self._drop(sent)
+        return taken
+
+    def _drop(self, sent: asyncio.Future[bool]) -> None:
+        frame = self._waiting.pop(sent, None)
+        if frame is not None:
+            self._bytes -= len(frame)
+
+    def _fail(self, them: list[asyncio.Future[bool]], why: BaseException) -> None:
+        for sent in them:
+            self._drop(sent)
+            if not sent.done():
+                sent.set_exception(self._explain(why))
+
+    def _forget_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._not_before = time.monotonic() + self._pause_s
+            stream.abort()
+
+
+class Datagrams:
+    """
+    A UDP socket to one address, opened when it is needed. Nobody says whether a datagram arrived.
+
+    Only a machine that answers "nobody listens on that port" is heard, mostly one message too late.
+    """
+
+    def __init__(self, host: str, port: int, options: tuple[Option, ...] = ()) -> None:
+        self._host, self._port, self._options = host, port, options
+        self._sock: socket.socket | None = None
+        self._opening: asyncio.Future[socket.socket] | None = None
+
+    async def open(self) -> None:
+        """Resolve the name and open the socket. Raises `OSError`, `Unreachable`."""
+        if self._sock is not None:
+            return
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._opened())
+            self._opening.add_done_callback(self._have)
+        await asyncio.shield(self._opening)
+
+    async def send(self, *datagrams: bytes) -> None:
+        """Hand *datagrams* to the network. Raises `OSError`, `Unreachable`, `TooLong`."""
+        await self.open()
+        sock = self._sock
+        assert sock is not None
+        try:
+            for datagram in datagrams:
+                await self._send(sock, datagram)
+            _raise_pending(sock)
+        except OSError as exc:
+            self.close()  # the name may lead elsewhere by now
+            raise TooLong from exc if exc.errno == 90 else exc
+    
+    def close(self) -> None:
+        """Close the socket. Safe twice; `send` opens another."""
+        sock, self._sock = self._sock, None
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        if sock is not None:
+            sock.close()
