@@ -24,7 +24,6 @@ _PARTS = ("lib/", "plugin/memory/", "plugin/tpch/", "plugin/password-authenticat
 _CONFIG = """\
 node.environment=tests
 node.id=tests
-node.data-dir={folder}/data
 node.internal-address=127.0.0.1
 node.bind-ip=127.0.0.1
 plugin.dir={home}/plugin
