@@ -365,3 +365,58 @@ async def test_a_client_that_goes_away_stops_its_operation(pool: Pool) -> None:
         await asyncio.gather(call)
 
     assert pool.live("P", "toy").in_flight == 0
+
+
+# many at once
+
+
+async def test_a_batch_answers_each_at_its_place(http: httpx2.AsyncClient) -> None:
+    """Those that worked with their answer, those that did not with what went wrong."""
+    requests = [{"text": "a"}, {"times": "many"}, {"text": "b"}]
+
+    answer = (await http.post("/v1/P/toy/say/batch", json={"requests": requests})).json()
+
+    assert answer["failed"] == 1
+    assert [result["status"] for result in answer["results"]] == [200, 400, 200]
+    assert [result["answer"]["text"] for result in answer["results"][::2]] == ["a", "b"]
+    assert answer["results"][1]["errors"][0]["path"] == "/times"
+
+
+async def test_a_batch_is_begun_in_its_order(http: httpx2.AsyncClient) -> None:
+    """A hundred texts come back as they were sent."""
+    requests = [{"text": str(number)} for number in range(100)]
+
+    answer = (await http.post("/v1/P/toy/say/batch", json={"requests": requests})).json()
+
+    assert [result["answer"]["text"] for result in answer["results"]] == [str(number) for number in range(100)]
+
+
+async def test_what_a_batch_could_not_begin_in_time_says_so(http: httpx2.AsyncClient) -> None:
+    """Each is told apart, and the whole ends by its deadline."""
+    world().operating.clear()
+
+    answer = (await http.post("/v1/P/toy/say/batch?timeoutSeconds=0.05", json={"requests": [{}] * 70})).json()
+
+    assert answer["failed"] == 70
+    assert {result["error"] for result in answer["results"]} == {"unreachable"}
+
+
+@pytest.mark.parametrize("body", [{}, {"requests": {}}, {"requests": [1]}, {"requests": [], "more": 1}])
+async def test_a_batch_of_another_shape_is_refused(http: httpx2.AsyncClient, body: Any) -> None:
+    """With the shape it should have."""
+    answer = await http.post("/v1/P/toy/say/batch", json=body)
+
+    assert answer.status_code == 400 and "requests" in answer.json()["error_description"]
+
+
+async def test_a_batch_has_a_bound(http: httpx2.AsyncClient) -> None:
+    """More than a thousand are refused before anything is begun."""
+    answer = await http.post("/v1/P/toy/say/batch", json={"requests": [{}] * 1001})
+
+    assert answer.status_code == 413 and "1000" in answer.json()["error_description"]
+
+
+async def test_a_batch_for_nothing_is_refused_as_a_whole(http: httpx2.AsyncClient) -> None:
+    """No connection, no results."""
+    assert (await http.post("/v1/P/nothing/say/batch", json={"requests": [{}]})).status_code == 404
+    assert (await http.post("/v1/P/toy/shout/batch", json={"requests": [{}]})).status_code == 404

@@ -51,12 +51,22 @@ class Environment:
 
 
 @record
+class Reference:
+    """A field of a connection that names material: *noun* is what is looked for first, keystore or certificate."""
+
+    field: str
+    noun: str
+    name: str
+
+
+@record
 class Connection:
     """
     A named, typed, reusable configuration for one external system.
 
     `document` is the JSON that reads answer: the public half with holes where secrets were. `hash` covers what
-    workers are sent: the public half and the ids of the sealed secrets, never a secret.
+    workers are sent: the public half and the ids of the sealed secrets, never a secret. `references` are the
+    materials that it uses.
     """
 
     id: str
@@ -71,6 +81,62 @@ class Connection:
     hash: bytes
     created_at: int
     updated_at: int
+    references: tuple[Reference, ...] = ()
+
+
+@record
+class Material:
+    """
+    A keystore, a truststore, or a certificate, as `noun` says: keystore is both of the first two.
+
+    It has something for each of some environments; see `MaterialContent`.
+    """
+
+    id: str
+    project: str
+    noun: str
+    name: str
+    name_key: str
+    description: str | None
+    generation: int
+    created_at: int
+    updated_at: int
+
+
+@record
+class MaterialContent:
+    """
+    What a material has for one environment. `entries` is JSON that may be shown: names, dates, thumbprints.
+
+    `hash` is that of the sealed content: it says that something changed, and nothing of what it is.
+    """
+
+    environment: str
+    type: str
+    alias: str | None
+    entries: str
+    hash: bytes
+
+
+@record
+class MaterialSecret:
+    """One sealed part of a material in one environment: `opened`, `file` or `password`."""
+
+    environment: str
+    key: str
+    sealed: bytes
+    key_id: str
+
+
+@record
+class FoundMaterial:
+    """What stands behind a reference in one environment; `hash` is None where the material has nothing there."""
+
+    material: str
+    noun: str
+    name: str
+    hash: bytes | None
+    entries: str | None
 
 
 @record

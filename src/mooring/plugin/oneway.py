@@ -10,20 +10,28 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import errno
 import fcntl
+import os
 import socket
 import ssl
 import sys
 import termios
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
 
 from mooring.errors import Busy, ConnectorError, Misconfigured, Rejected, Unreachable
+from mooring.plugin.connector import Answer
 from mooring.plugin.network import network_error, resolve
+from mooring.plugin.probe import Probe
 
 CHUNK = 65536
 SETTLE_S = 0.2
+HANDSHAKE_S = 10.0
 GOODBYE_S = 1.0
 FLUSH_S = 5.0
 WRITE_S = 5.0
@@ -32,6 +40,16 @@ BATCH_BYTES = 1024 * 1024
 
 Option = tuple[int, int, int]
 """A socket option to set before connecting: level, name, value."""
+
+
+class Sent(Answer):
+    """A message that went out, and what is known of it; that the server understood it, nobody says."""
+
+    proof: Literal["acknowledged", "written", "none"] = Field(
+        description="`acknowledged`: the other machine's TCP has every byte. `written`: this machine's has, and the"
+        " connection stood before and after. `none`: it went as a datagram, of which nothing is known."
+    )
+    size: int = Field(description="Bytes of the message, framing included.")
 
 
 class Talks(Exception):
@@ -80,14 +98,52 @@ def oneway_error(error: BaseException, address: str, peer: str) -> ConnectorErro
     return None
 
 
-async def connect(host: str, port: int, timeout_s: float | None = None, options: tuple[Option, ...] = ()) -> Any:
-    """A non-blocking TCP socket, connected to the first address of *host* that takes it. Raises `OSError`, `Unreachable`."""
-    async with asyncio.timeout(timeout_s):
-        addresses = await resolve(host, port)
-        for address in addresses[:-1]:
-            with contextlib.suppress(OSError):
-                return await _connected(address, options)
-        return await _connected(addresses[-1], options)
+@dataclass(frozen=True)
+class Line:
+    """Where a stream goes, and how it is protected; `connect_s` bounds connecting over TCP, where it is not None."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    connect_s: float | None = None
+    options: tuple[Option, ...] = ()
+
+    async def open(self) -> Stream:
+        """A stream that is ready to be written to. Raises `OSError`, `Talks`, `Unreachable`."""
+        return await self._begun(Stream(await self._connected()))
+
+    async def probe(self, probe: Probe, why_no_tls: str) -> None:
+        """The steps resolve, connect and tls, on a stream of their own."""
+        async with probe.step("resolve"):
+            await resolve(self.host, self.port)
+        async with probe.step("connect"):
+            stream = Stream(await self._connected())
+            if self.tls is None:
+                await self._begun(stream)
+        if self.tls is None:
+            probe.skip("tls", why_no_tls)
+        else:
+            async with probe.step("tls"):
+                await self._begun(stream)
+        await stream.close()
+
+    async def _connected(self) -> socket.socket:
+        """A socket, connected to the first address of the host that takes it."""
+        async with asyncio.timeout(self.connect_s):
+            addresses = await resolve(self.host, self.port)
+            for address in addresses[:-1]:
+                with contextlib.suppress(OSError):
+                    return await _connected(address, self.options)
+            return await _connected(addresses[-1], self.options)
+
+    async def _begun(self, stream: Stream) -> Stream:
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                await stream.begin(self.tls, self.host)
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
 
 
 async def _connected(address: tuple[Any, ...], options: tuple[Option, ...]) -> socket.socket:
@@ -141,10 +197,9 @@ class Stream:
                 await self._heard.wait()
         self.check()
 
-    @property
-    def options(self) -> Callable[[int, int], int]:
-        """Reads an option of the socket."""
-        return self._sock.getsockopt
+    def option(self, level: int, name: int) -> int:
+        """An option of the socket."""
+        return self._sock.getsockopt(level, name)
 
     def check(self) -> None:
         """Raise why the connection is lost, if it is; also where the event loop has not said so yet."""
@@ -215,21 +270,17 @@ class Stream:
         """Take what has arrived, as far as it matters: that something has, or that nothing more will."""
         try:
             data = self._sock.recv(CHUNK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as exc:
-            return self._lose(exc)
-        if not data:
-            return self._lose(ConnectionResetError())
-        if self._tls is not None:
-            self._incoming.write(data)
-            try:
+            if data and self._tls is not None:
+                self._incoming.write(data)
                 data = self._tls.read(CHUNK)
-            except ssl.SSLWantReadError:
-                return self._heard.set()  # a session ticket, say
-            except ssl.SSLError as exc:
-                return self._lose(exc)
-        return self._lose(Talks() if data else ConnectionResetError())
+        except (BlockingIOError, InterruptedError):
+            pass
+        except ssl.SSLWantReadError:
+            self._heard.set()  # a session ticket, say
+        except OSError as exc:
+            self._lose(exc)
+        else:
+            self._lose(Talks() if data else ConnectionResetError())
 
     def _lose(self, why: BaseException) -> None:
         if self._reading:
@@ -279,14 +330,14 @@ class Outbox:
 
     def __init__(
         self,
-        open_stream: Callable[[], Awaitable[Stream]],
+        line: Line,
         explain: Callable[[BaseException], ConnectorError],
         *,
         capacity: int = 10_000,
         batch: int = 512,
         pause_s: float = 0.0,
     ) -> None:
-        self._open_stream, self._explain = open_stream, explain
+        self._line, self._explain = line, explain
         self._capacity, self._batch, self._pause_s = capacity, batch, pause_s
         self._waiting: dict[asyncio.Future[bool], bytes] = {}
         self._bytes = 0
@@ -324,19 +375,19 @@ class Outbox:
 
     async def close(self) -> None:
         """Send what waits, for some seconds at most; then end the connection in order. Safe twice; `put` begins anew."""
+        writer, self._writer = self._writer, None
         try:
-            if self._writer is not None and not self._writer.done():
-                await asyncio.wait([self._writer], timeout=FLUSH_S)
+            if writer is not None:
+                await asyncio.wait([writer], timeout=FLUSH_S)
+                writer.cancel()
+                await asyncio.wait([writer])
             if self._stream is not None:
                 await self._stream.close()
         finally:
-            writer, self._writer = self._writer, None
             if writer is not None:
                 writer.cancel()
             self._forget_stream()
             self._fail(list(self._waiting), ConnectionAbortedError())
-            if writer is not None:
-                await asyncio.gather(writer, return_exceptions=True)
 
     async def _write(self) -> None:
         while self._waiting:
@@ -372,7 +423,7 @@ class Outbox:
             except (OSError, Talks):
                 self._forget_stream()
         await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
-        self._stream = await self._open_stream()
+        self._stream = await self._line.open()
         return self._stream
 
     def _take(self) -> dict[asyncio.Future[bool], bytes]:
@@ -405,45 +456,90 @@ class Outbox:
             stream.abort()
 
 
+async def probe_datagrams(probe: Probe, host: str, port: int) -> None:
+    """The steps resolve, connect and tls where messages go as datagrams: little can be known."""
+    async with probe.step("resolve"):
+        await resolve(host, port)
+    async with probe.step("connect"):
+        probe.unknown("over UDP nobody says whether a message arrives; nothing was sent")
+    probe.skip("tls", "UDP is not encrypted")
+
+
 class Datagrams:
     """
     A UDP socket to one address, opened when it is needed. Nobody says whether a datagram arrived.
 
-    Only a machine that answers "nobody listens on that port" is heard, mostly one message too late.
+    Only a machine that answers "nobody listens on that port" is heard, and mostly one message too late.
     """
 
     def __init__(self, host: str, port: int, options: tuple[Option, ...] = ()) -> None:
         self._host, self._port, self._options = host, port, options
         self._sock: socket.socket | None = None
-        self._opening: asyncio.Future[socket.socket] | None = None
-
-    async def open(self) -> None:
-        """Resolve the name and open the socket. Raises `OSError`, `Unreachable`."""
-        if self._sock is not None:
-            return
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._opened())
-            self._opening.add_done_callback(self._have)
-        await asyncio.shield(self._opening)
+        self._others: list[tuple[Any, ...]] = []
 
     async def send(self, *datagrams: bytes) -> None:
         """Hand *datagrams* to the network. Raises `OSError`, `Unreachable`, `TooLong`."""
-        await self.open()
+        if self._sock is None:
+            addresses = await resolve(self._host, self._port)
+            if self._sock is None:  # nobody else has opened it meanwhile
+                self._others = addresses
+                self._open_next()
         sock = self._sock
         assert sock is not None
         try:
             for datagram in datagrams:
-                await self._send(sock, datagram)
+                await _send(sock, datagram)
+            # A refusal from this very machine is there already.
             _raise_pending(sock)
+        except ConnectionRefusedError:
+            if sock is self._sock:
+                sock.close()
+                self._sock = None
+                if self._others:
+                    # The name has another address, where somebody may listen.
+                    self._open_next()
+                    return await self.send(*datagrams)
+            raise
         except OSError as exc:
-            self.close()  # the name may lead elsewhere by now
-            raise TooLong from exc if exc.errno == 90 else exc
-    
+            if exc.errno == errno.EMSGSIZE:
+                raise TooLong from exc
+            self.close()
+            raise
+
     def close(self) -> None:
-        """Close the socket. Safe twice; `send` opens another."""
+        """Close the socket. Safe twice; `send` opens another, and looks the name up again."""
         sock, self._sock = self._sock, None
-        if self._opening is not None:
-            self._opening.cancel()
-            self._opening = None
         if sock is not None:
             sock.close()
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket, while there is one."""
+        return self._sock
+
+    def _open_next(self) -> None:
+        address = self._others.pop(0)
+        sock = _socket(address, socket.SOCK_DGRAM)
+        try:
+            for option in self._options:
+                sock.setsockopt(*option)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        self._sock = sock
+
+
+async def _send(sock: socket.socket, datagram: bytes) -> None:
+    while True:
+        try:
+            sock.send(datagram)
+            return
+        except (BlockingIOError, InterruptedError):
+            await asyncio.sleep(0.001)
+
+
+def _raise_pending(sock: socket.socket) -> None:
+    pending = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if pending:
+        raise OSError(pending, os.strerror(pending))

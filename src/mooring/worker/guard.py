@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,14 +123,16 @@ class Guard:
         """
         operation = self.operation(name)
         request = read_request(operation, request)
-        async with self._lease():
+        self._enter()
+        try:
             deciding = self.breaker is not None and self.breaker.admit()
             started = time.monotonic()
             self.counts.operations += 1
             deadline = asyncio.timeout(timeout_s)
             try:
                 async with deadline:
-                    await self._start()
+                    if not self._started:
+                        await self._start()
                     answer: Answer = await getattr(self.connector, operation.method)(request)
             except asyncio.CancelledError:
                 self._note(deciding, None)
@@ -151,6 +153,8 @@ class Guard:
             self.health = "healthy"
             self._note(deciding, answer)
             return answer
+        finally:
+            self._leave()
 
     def _note(self, deciding: bool, outcome: Answer | ConnectorError | None) -> None:
         """Tell the breaker how an attempt ended; None where that says nothing."""
@@ -167,15 +171,17 @@ class Guard:
 
     async def native(self, timeout_s: float = OPERATION_S) -> Any:
         """The driver's live client, started. It stays valid until the connection changes."""
-        async with self._lease():
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._start()
-                    return self.connector.native()
-            except TimeoutError as exc:
-                raise self._timed_out(timeout_s) from exc
-            except Exception as exc:
-                raise self.explain(exc) from exc
+        self._enter()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._start()
+                return self.connector.native()
+        except TimeoutError as exc:
+            raise self._timed_out(timeout_s) from exc
+        except Exception as exc:
+            raise self.explain(exc) from exc
+        finally:
+            self._leave()
 
     def operation(self, name: str) -> Operation:
         """The operation of that name. Raises `OperationUnknown`."""
@@ -287,19 +293,18 @@ class Guard:
                     raise
                 self._started = True
 
-    @contextlib.asynccontextmanager
-    async def _lease(self) -> AsyncIterator[None]:
+    def _enter(self) -> None:
+        """Something uses the connector, which stays until `_leave`. Raises `Closing`."""
         if self._closing:
             raise _closing()
         self._in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.last_used = time.monotonic()
-            self._in_flight -= 1
-            if self._in_flight == 0:
-                self._idle.set()
+
+    def _leave(self) -> None:
+        self.last_used = time.monotonic()
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
 
     async def _bounded(self, ending: Awaitable[None], what: str, seconds: float = STOP_S) -> None:
         try:

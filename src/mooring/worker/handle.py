@@ -27,10 +27,8 @@ class Connection:
             raise AttributeError(operation)
 
         async def call(*positional: Any, timeout_s: float = OPERATION_S, **named: Any) -> Answer:
-            guard = self._pool.live(self._project, self._name)
-            request = read_request(
-                guard.operation(operation), _arguments(guard.operation(operation), positional, named)
-            )
+            kind = self._pool.live(self._project, self._name).operation(operation)
+            request = read_request(kind, _arguments(kind, positional, named))
             return await self._pool.use(self._project, self._name, operation, request, timeout_s)  # type: ignore[no-any-return]  # its own type
 
         call.__name__ = operation

@@ -1,24 +1,24 @@
 """
 The worker's own API: any program on this machine uses a connection by name, and never sees its secret.
 
-    POST /v1/{project}/{connection}/{operation}     JSON in, JSON out
-    GET  /v1/                                       what this worker holds
-    GET  /v1/{project}/{connection}/                one connection, with the shapes of its operations
+    POST /v1/{project}/{connection}/{operation}         JSON in, JSON out
+    POST /v1/{project}/{connection}/{operation}/batch   many of them in one request
+    POST /v1/{project}/{connection}/probe               one honest attempt
+    GET  /v1/                                           what this worker holds
+    GET  /v1/{project}/{connection}/                    one connection, with the shapes of its operations
 
 On a Unix socket of mode 0600; or on loopback TCP with a token, where the Host header must be a loopback name and
 requests from browsers (with an Origin) are refused.
+
+It is spoken by hand, without a framework: whatever stands here, every single use of a connection pays for.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from urllib.parse import parse_qs
 
 from mooring import errors
 from mooring.kit.log import log
@@ -30,7 +30,13 @@ from mooring.worker.pool import Pool, describe
 
 MAX_BODY = 16 * 1024 * 1024
 MAX_STRINGS = 1_000_000
+MAX_BATCH = 1_000
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_LONGEST_PATH = 8
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 STATUS: dict[type[errors.MooringError], int] = {
     errors.TooLarge: 413,
@@ -49,36 +55,81 @@ STATUS: dict[type[errors.MooringError], int] = {
 }
 
 
-def local_app(pool: Pool, loop: Loop | None = None, *, token: str | None = None) -> Starlette:
+class _Gone(Exception):
+    """The client left before its request was whole."""
+
+
+class LocalApi:
     """The application; with *token* for TCP, without for a socket that only its owner can open."""
 
-    def checked(handler: Any) -> Any:
-        async def endpoint(request: Request) -> Response:
-            try:
-                if token is not None:
-                    _check_caller(request, token)
-                return await handler(request)  # type: ignore[no-any-return]  # handlers answer responses
-            except errors.MooringError as exc:
-                return _refusal(exc)
-            except ClientDisconnect:
-                return Response(status_code=499)
+    def __init__(self, pool: Pool, loop: Loop | None = None, *, token: str | None = None) -> None:
+        self._pool, self._loop, self._token = pool, loop, token
 
-        return endpoint
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            if self._token is not None:
+                _check_caller(scope, self._token)
+            status, text = 200, await self._answer(scope, receive)
+        except _NoSuchRoute as exc:
+            status, text = exc.status, dumps(describe(exc))
+        except errors.MooringError as exc:
+            status, text = status_of(exc), dumps(describe(exc))
+        except _Gone:
+            return
+        except Exception as exc:  # the edge of a request
+            log.error("unexpected_error", error=type(exc).__name__)
+            status, text = 500, '{"error":"internal_error","error_description":"An unexpected error occurred"}'
+        body = text.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def use(request: Request) -> Response:
-        path = request.path_params
-        answer = await pool.use(
-            path["project"], path["connection"], path["operation"], await _request(request), _timeout(request)
-        )
-        return _json(answer.model_dump_json(by_alias=True))
+    async def _answer(self, scope: Scope, receive: Receive) -> str:
+        """What the request is answered, as JSON. Raises `MooringError`."""
+        root, version, *parts = [*scope["path"].split("/"), ""][:_LONGEST_PATH]
+        while parts and not parts[-1]:
+            parts.pop()
+        if root or version != "v1" or "" in parts:
+            raise _NoSuchRoute(404)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        match (method, parts):
+            case "POST", [project, connection, "probe"]:
+                return await self._probe(project, connection)
+            case "POST", [project, connection, operation]:
+                request = await _object(receive)
+                answer = await self._pool.use(project, connection, operation, request, _timeout(scope))
+                return answer.model_dump_json(by_alias=True)  # type: ignore[no-any-return]  # pydantic's
+            case "POST", [project, connection, operation, "batch"]:
+                return await self._batch(project, connection, operation, await _object(receive), _timeout(scope))
+            case "GET", [project, connection]:
+                return self._one(project, connection)
+            case "GET", []:
+                connected = self._loop is not None and self._loop.connected
+                return dumps({"connected": connected, "connections": self._pool.listing()})
+            case _, [] | [_, _] | [_, _, _] | [_, _, _, "batch"]:
+                raise _NoSuchRoute(405)
+        raise _NoSuchRoute(404)
 
-    async def holds(request: Request) -> Response:
-        connected = loop is not None and loop.connected
-        return _json(dumps({"connected": connected, "connections": pool.listing()}))
+    async def _batch(self, project: str, connection: str, operation: str, body: dict[str, Any], timeout_s: float) -> str:
+        requests = body.get("requests")
+        if set(body) != {"requests"} or not isinstance(requests, list) or not all(isinstance(r, dict) for r in requests):
+            raise errors.BadRequest('the body must be {"requests": [...]}, each a JSON object')
+        if len(requests) > MAX_BATCH:
+            raise errors.TooLarge(f"a batch holds at most {MAX_BATCH} requests")
+        outcomes = await self._pool.use_many(project, connection, operation, requests, timeout_s)
+        failed, results = 0, []
+        for outcome in outcomes:
+            if isinstance(outcome, errors.MooringError):
+                failed += 1
+                results.append(dumps({"status": status_of(outcome), **describe(outcome)}))
+            else:
+                results.append(f'{{"status":200,"answer":{outcome.model_dump_json(by_alias=True)}}}')
+        return f'{{"failed":{failed},"results":[{",".join(results)}]}}'
 
-    async def one(request: Request) -> Response:
-        path = request.path_params
-        guard = pool.live(path["project"], path["connection"])
+    def _one(self, project: str, connection: str) -> str:
+        guard = self._pool.live(project, connection)
         operations = {
             name: {
                 "summary": operation.summary,
@@ -87,41 +138,49 @@ def local_app(pool: Pool, loop: Loop | None = None, *, token: str | None = None)
             }
             for name, operation in guard.connector.operations.items()
         }
-        return _json(dumps({"health": guard.health, "operations": operations}))
+        return dumps({"health": guard.health, "operations": operations})
 
-    async def probe(request: Request) -> Response:
-        path = request.path_params
-        report = await pool.live(path["project"], path["connection"]).probe()
-        return _json(
-            dumps(
-                {
-                    "success": report.ok,
-                    "tookMs": round(report.took_ms, 1),
-                    "steps": [step.wire() for step in report.steps],
-                }
-            )
+    async def _probe(self, project: str, connection: str) -> str:
+        report = await self._pool.live(project, connection).probe()
+        steps = [step.wire() for step in report.steps]
+        return dumps({"success": report.ok, "tookMs": round(report.took_ms, 1), "steps": steps})
+
+
+def local_app(pool: Pool, loop: Loop | None = None, *, token: str | None = None) -> LocalApi:
+    """The application around *pool*."""
+    return LocalApi(pool, loop, token=token)
+
+
+class _NoSuchRoute(errors.MooringError):
+    code = "resource_not_found"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(
+            "there is no such route",
+            hint="POST /v1/{project}/{connection}/{operation}, or GET /v1/ for what this worker holds.",
         )
-
-    routes = [
-        Route("/v1/{project}/{connection}/probe", checked(probe), methods=["POST"]),
-        Route("/v1/{project}/{connection}/{operation}", checked(use), methods=["POST"]),
-        Route("/v1/{project}/{connection}", checked(one), methods=["GET"]),
-        Route("/v1/{project}/{connection}/", checked(one), methods=["GET"]),
-        Route("/v1/", checked(holds), methods=["GET"]),
-        Route("/v1", checked(holds), methods=["GET"]),
-    ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_exception, Exception: _unexpected})  # type: ignore[dict-item]  # as for any
-    app.router.redirect_slashes = False
-    return app
+        self.status = status
 
 
-async def _request(request: Request) -> dict[str, Any]:
+def status_of(error: errors.MooringError) -> int:
+    """The HTTP status of an error."""
+    return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
+
+
+async def _object(receive: Receive) -> dict[str, Any]:
+    """The JSON object in the body; an empty body is an empty one. Raises `BadRequest`."""
+    raw, more = b"", True
     chunks, size = [], 0
-    async for chunk in request.stream():
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY:
             raise errors.TooLarge(f"the body is larger than {MAX_BODY} bytes")
         chunks.append(chunk)
+        more = message.get("more_body", False)
     raw = b"".join(chunks)
     if not raw:
         return {}
@@ -134,12 +193,14 @@ async def _request(request: Request) -> dict[str, Any]:
     return value
 
 
-def _timeout(request: Request) -> float:
-    text = request.query_params.get("timeoutSeconds")
+def _timeout(scope: Scope) -> float:
+    if not scope["query_string"]:
+        return OPERATION_S
+    text = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get("timeoutSeconds")
     if text is None:
         return OPERATION_S
     try:
-        seconds = float(text)
+        seconds = float(text[-1])
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= OPERATION_LIMIT_S:
@@ -147,34 +208,12 @@ def _timeout(request: Request) -> float:
     return seconds
 
 
-def _check_caller(request: Request, token: str) -> None:
-    host = request.headers.get("host", "")
+def _check_caller(scope: Scope, token: str) -> None:
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
     name = host[: host.rfind(":")] if ":" in host and not host.endswith("]") else host
-    if name not in _LOOPBACK or "origin" in request.headers:
+    if name not in _LOOPBACK or b"origin" in headers:
         raise errors.NotPermitted("this API is for programs on this machine")
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), token.encode()):
         raise errors.NotAuthenticated("Invalid token", hint="Send the text of the token file as a bearer token.")
-
-
-def _refusal(error: errors.MooringError) -> Response:
-    status = next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
-    return _json(dumps(describe(error)), status)
-
-
-async def _http_exception(request: Request, exc: HTTPException) -> Response:
-    error = errors.MooringError(
-        "there is no such route",
-        hint="POST /v1/{project}/{connection}/{operation}, or GET /v1/ for what this worker holds.",
-    )
-    error.code = "resource_not_found"
-    return _json(dumps(describe(error)), exc.status_code)
-
-
-async def _unexpected(request: Request, exc: Exception) -> Response:
-    log.error("unexpected_error", error=type(exc).__name__)
-    return _json('{"error":"internal_error","error_description":"An unexpected error occurred"}', 500)
-
-
-def _json(text: str, status: int = 200) -> Response:
-    return Response(text, status, media_type="application/json")

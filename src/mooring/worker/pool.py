@@ -11,7 +11,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,14 @@ from mooring.errors import (
     DriverMissing,
     InvalidConfig,
     MooringError,
+    Unreachable,
 )
 from mooring.kit.aead import NotAuthentic, decrypt
 from mooring.kit.backoff import full_jitter
 from mooring.kit.clock import now_ms
 from mooring.kit.log import log
 from mooring.plugin.config import join, read_config, unresolved
-from mooring.plugin.connector import Allowed, Context
+from mooring.plugin.connector import Allowed, Answer, Context
 from mooring.plugin.materials import MaterialMissing, NoMaterials
 from mooring.plugin.probe import Step
 from mooring.plugin.registry import Registry
@@ -46,6 +47,7 @@ DISABLE_STOP_S = 1.5
 MAX_STARTED = 500
 BUILDS_AT_ONCE = 32
 TESTS_AT_ONCE = 8
+BATCH_AT_ONCE = 64
 MAX_TEXT = 1000
 UNWELL = ("pending", "failed", "held")
 
@@ -354,6 +356,35 @@ class Pool:
             except Closing:
                 if self.entry(project, name).live is guard:
                     raise
+
+    async def use_many(
+        self, project: str, name: str, operation: str, requests: Sequence[Any], timeout_s: float
+    ) -> list[Answer | MooringError]:
+        """
+        Perform an operation once for each of *requests*, in their order and some at a time, all within *timeout_s*.
+
+        What came of each, at its place: its answer, or why there is none.
+
+        Raises:
+            UseError: nothing was begun: there is no such connection or operation, or nothing serves it.
+        """
+        self.live(project, name).operation(operation)
+        outcomes: list[Answer | MooringError] = [Unreachable("not begun within the time")] * len(requests)
+        waiting = iter(enumerate(requests))
+        until = time.monotonic() + timeout_s
+
+        async def perform() -> None:
+            for index, request in waiting:
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    return
+                try:
+                    outcomes[index] = await self.use(project, name, operation, request, left_s)
+                except MooringError as exc:
+                    outcomes[index] = exc
+
+        await asyncio.gather(*(perform() for _ in range(min(BATCH_AT_ONCE, len(requests)))))
+        return outcomes
 
     async def native(self, project: str, name: str) -> Any:
         """The driver's live client that serves now."""

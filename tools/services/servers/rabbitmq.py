@@ -79,6 +79,10 @@ class RabbitMQ(Server):
             "onlooker": "onlooker",
             "onlooker_password": secrets.token_urlsafe(12),
             "certificate_user": CERTIFICATE_USER,
+            # Names with everything in them that a URL would take for something else.
+            "odd_vhost": "şirket/%2F?x=1#\\y",
+            "odd_user": "ışık@büro:/?#%41",
+            "odd_password": f"p@ss:w/ö?#%41 \"{secrets.token_urlsafe(6)}",
             "environment": environment,
             "definitions": str(folder / "definitions.json"),
             "log": str(context.log(self.name)),
@@ -154,11 +158,12 @@ def _definitions(entry: Mapping[str, Any]) -> dict[str, Any]:
         entry["user"]: entry["password"],
         entry["stranger"]: entry["stranger_password"],
         entry["onlooker"]: entry["onlooker_password"],
+        entry["odd_user"]: entry["odd_password"],
         # Whom clients are that give no login; the broker lets it in from this machine only.
         "guest": "guest",
     }
     return {
-        "vhosts": [{"name": "/"}, {"name": mine}],
+        "vhosts": [{"name": "/"}, {"name": mine}, {"name": entry["odd_vhost"]}],
         "users": [
             *({"name": name, "password_hash": _hash(password), "tags": ""} for name, password in users.items()),
             {"name": entry["certificate_user"], "password_hash": "", "tags": ""},
@@ -168,6 +173,7 @@ def _definitions(entry: Mapping[str, Any]) -> dict[str, Any]:
             {"user": entry["user"], "vhost": mine, **all_of_it},
             {"user": entry["stranger"], "vhost": "/", **all_of_it},
             {"user": entry["onlooker"], "vhost": mine, **nothing},
+            {"user": entry["odd_user"], "vhost": entry["odd_vhost"], **all_of_it},
             {"user": "guest", "vhost": mine, **all_of_it},
             {"user": entry["certificate_user"], "vhost": mine, **all_of_it},
         ],

@@ -43,7 +43,7 @@ class Node:
 
     def octets(self) -> bytes:
         """The OCTET STRING that it is, in one piece or in several. Raises `NotBer`."""
-        if self.tag == OCTETS or self.tag == 0x80:
+        if self.tag in (OCTETS, 0x80):
             return self.content
         if self.tag in (OCTETS | 0x20, CONTEXT_0):
             return b"".join(child.octets() for child in self.children)

@@ -113,7 +113,7 @@ def _alternative_names(certificate: Certificate) -> list[str]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError, x509.DuplicateExtension):
         return []
-    kinds = {
+    kinds: dict[type, str] = {
         x509.DNSName: "dns", x509.IPAddress: "ip", x509.RFC822Name: "email", x509.UniformResourceIdentifier: "uri",
     }  # fmt: skip
     return [f"{kinds[type(name)]}:{printable(str(name.value))}" for name in names if type(name) in kinds][:MAX_NAMES]

@@ -38,8 +38,8 @@ def read_jks(data: bytes, password: str | None) -> Contents:
         if contents.keys:
             raise Unreadable("password", "the file holds a private key, and no password was sent")
         return contents  # as Java does: trusted certificates can be read, and not be checked, without it
-    found = hashlib.sha1(_wide(password) + b"Mighty Aphrodite" + data[:-_DIGEST])
-    if not hmac.compare_digest(found.digest(), data[-_DIGEST:]):
+    found = _sha1(_wide(password) + b"Mighty Aphrodite" + data[:-_DIGEST])
+    if not hmac.compare_digest(found, data[-_DIGEST:]):
         raise Unreadable("password", "it is wrong, or the file was changed after it was made")
     return contents
 
@@ -120,15 +120,20 @@ class _Opening:
         digest, body = sealed[:_SALT], sealed[_SALT:-_DIGEST]
         stream = bytearray()
         while len(stream) < len(body):
-            digest = hashlib.sha1(password + digest).digest()
+            digest = _sha1(password + digest)
             stream += digest
         plain = (int.from_bytes(body) ^ int.from_bytes(stream[: len(body)])).to_bytes(len(body))
-        if not hmac.compare_digest(hashlib.sha1(password + plain).digest(), sealed[-_DIGEST:]):
+        if not hmac.compare_digest(_sha1(password + plain), sealed[-_DIGEST:]):
             raise Unreadable(
                 "password",
                 "the private key has a password of its own; give it the keystore's with keytool -keypasswd",
             )
         return plain
+
+
+def _sha1(data: bytes) -> bytes:
+    # The format's choice; what is opened here is sealed anew with something better.
+    return hashlib.sha1(data, usedforsecurity=False).digest()
 
 
 def _wide(password: str) -> bytes:

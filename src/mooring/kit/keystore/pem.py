@@ -80,9 +80,7 @@ def _blocks(data: bytes) -> Iterator[_Block]:
         if name_end < 0 or end < 0:
             raise Unreadable("file", "a block in it has no end")
         after = end + len(end_line)
-        yield _Block(
-            label.decode("ascii", "replace"), data[at:after] + b"\n", data[name_end + len(_DASHES) : end]
-        )
+        yield _Block(label.decode("ascii", "replace"), data[at:after] + b"\n", data[name_end + len(_DASHES) : end])
         at = data.find(_BEGIN, after)
 
 

@@ -96,8 +96,20 @@ def _entries(contents: Contents, key: KeyEntry | None, trusted: list[TrustedEntr
     for entry in contents.keys:
         about = shown(entry.chain[0]) if entry.chain else {}
         issuers = [shown(certificate) for certificate in entry.chain[1:]]
-        entries.append({"alias": printable(entry.alias), "kind": "key", "used": entry is key, **about, "chain": issuers})
+        entries.append(
+            {"alias": printable(entry.alias), "kind": "key", "used": entry is key, **about, "chain": issuers}
+        )
     for each in contents.trusted:
         used = each in trusted
         entries.append({"alias": printable(each.alias), "kind": "certificate", "used": used, **shown(each.certificate)})
     return entries
+
+
+def open_certificate(data: bytes) -> Opened:
+    """The one certificate that the PEM text *data* is. Raises `Unreadable`."""
+    contents = _contents("PEM", data, None) if b"PRIVATE KEY-" not in data else None
+    if contents is None:
+        raise Unreadable("file", "it holds a private key, and certificates are public; make a keystore of it")
+    if len(contents.trusted) != 1:
+        raise Unreadable("file", "it must hold one certificate; several make a keystore of type PEM")
+    return Opened(_entries(contents, None, contents.trusted), pem_of([contents.trusted[0].certificate]), None, None)

@@ -2,7 +2,7 @@
 How much work a password would be: read off a file before anything is derived.
 
 A file says itself how often its password is hashed. Java writes 10,000, OpenSSL 2,048, careful people up to some
-hundred thousand; `MAX_WORK` for the file as a whole leaves room above that (three derivations of a million and more)
+hundred thousand; `MAX_WORK` for the file as a whole leaves room above that (three derivations of a million rounds)
 and is a few seconds of one processor. A file that asks for billions is refused without a single round.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from mooring.kit.keystore.ber import OCTETS, SEQUENCE, Node, NotBer
 from mooring.kit.keystore.opened import Unreadable
 
-MAX_WORK = 5_000_000
+MAX_WORK = 3_000_000
 MAX_SCRYPT_BYTES = 128 * 1024 * 1024
 
 _PBES2, _PBMAC1 = "1.2.840.113549.1.5.13", "1.2.840.113549.1.5.14"

@@ -35,6 +35,7 @@ from mooring.types.database.jdbc import (
     parse,
     problems_of_url,
 )
+from mooring.types.database.modes import UNCHECKED, said_mode, usual_mode
 
 HOST = explain_pattern(
     r"^(?:[A-Za-z0-9_][A-Za-z0-9_.\-]*|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?)$",
@@ -80,22 +81,22 @@ DRIVER_TYPES: Final[dict[str, str]] = {
 
 PORT_TYPES: Final[dict[int, str]] = {port: name for name, port in DEFAULT_PORTS.items() if name != "TRINO"}
 
-LIVE_TYPES: Final = ("POSTGRES", "MYSQL")
-"""The products that this version can use."""
-
-TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-"""PostgreSQL's words for how far TLS goes; MySQL's are mapped on them."""
-
-_MYSQL_MODES: Final = {
-    "disabled": "disable",
-    "preferred": "prefer",
-    "required": "require",
-    "trust": "require",
-    "verify_ca": "verify-ca",
-    "verify_identity": "verify-full",
-}
 _LOG_TARGET = "it matters for targets of log tables, which this version does not write."
 _LOOPBACK = ("localhost", "::1", "127.")
+_FULL: Final = {
+    "POSTGRES": "the mode verify-full",
+    "MYSQL": "the mode VERIFY_IDENTITY",
+    "SQL_SERVER": "encrypt=true and trustServerCertificate=false",
+    "ORACLE": "the protocol tcps",
+    "TRINO": "SSL=true",
+    "MONGODB": "tls=true",
+    "APACHE_HIVE": "ssl=true",
+    "APACHE_IMPALA": "SSL=1",
+    "DB2": "sslConnection=true",
+    "SYBASE": "another way",
+}
+"""How an address asks for a checked server."""
+
 
 
 class DatabaseConfig(ConnectionConfig):
@@ -277,30 +278,27 @@ class DatabaseConfig(ConnectionConfig):
             yield invalid("host", "jdbcUrl names another server than host and port, and wins", "url_wins")
         if self.use_credentials is False and self.password is not None and self.password.get_secret_value():
             yield invalid("password", "useCredentials is false; the password is kept and not used", "unused_password")
-        if target.dialect in LIVE_TYPES:
-            mode = self.tls_mode(target)
-            if mode in ("disable", "allow", "prefer") and (self.trust_store_name or self.key_store_name):
-                yield invalid(
-                    "trustStoreName" if self.trust_store_name else "keyStoreName",
-                    f"jdbcUrl sets the TLS mode {mode}, which uses no stores",
-                    "unused_store",
-                )
-            if not mode.startswith("verify") and not target.host.startswith(_LOOPBACK):
-                yield invalid(
-                    "jdbcUrl",
-                    f"the TLS mode is {mode}: the server is not checked, and a stranger on the way could read what is sent;"
-                    " set trustStoreName, or the mode verify-full in jdbcUrl",
-                    "tls_unverified",
-                )
+        mode = self.tls_mode(target)
+        if mode in UNCHECKED and (self.trust_store_name or self.key_store_name):
+            yield invalid(
+                "trustStoreName" if self.trust_store_name else "keyStoreName",
+                f"jdbcUrl sets the TLS mode {mode}, which uses no stores",
+                "unused_store",
+            )
+        if not mode.startswith("verify") and not target.host.startswith(_LOOPBACK):
+            yield invalid(
+                "jdbcUrl",
+                f"the TLS mode is {mode}: the server is not checked, and a stranger on the way could read what is sent;"
+                f" set trustStoreName, or {_FULL[target.dialect]} in jdbcUrl",
+                "tls_unverified",
+            )
 
     def references(self) -> dict[str, str]:
         try:
             target = self.target()
         except UrlRefused:
             return super().references()
-        if target.dialect in LIVE_TYPES and self.tls_mode(target) in ("disable", "allow", "prefer"):
-            return {}
-        return super().references()
+        return {} if self.tls_mode(target) in UNCHECKED else super().references()
 
     def target(self) -> JdbcUrl:
         """
@@ -328,10 +326,10 @@ class DatabaseConfig(ConnectionConfig):
         )
 
     def tls_mode(self, target: JdbcUrl) -> str:
-        """How far TLS goes for PostgreSQL and MySQL: one of `TLS_MODES`."""
-        mode = _postgres_mode(target) if target.dialect == "POSTGRES" else _mysql_mode(target)
+        """How far TLS goes: one of `modes.TLS_MODES`."""
+        mode = said_mode(target)
         if mode is None:
-            mode = "verify-full" if self.trust_store_name or self.key_store_name else "prefer"
+            mode = "verify-full" if self.trust_store_name or self.key_store_name else usual_mode(target)
         if mode == "require" and self.trust_store_name:
             mode = "verify-ca"
         return "verify-ca" if mode == "verify-full" and self.verify_hostname is False else mode
@@ -349,27 +347,3 @@ def derived_type(driver: Any, url: Any, port: Any) -> str | None:
         port = int(port)
     return PORT_TYPES.get(port) if type(port) is int else None
 
-
-def _postgres_mode(target: JdbcUrl) -> str | None:
-    said = target.parameters.get("sslmode")
-    if said is None and target.parameters.get("ssl", "false").lower() == "true":
-        return "verify-full"
-    return said.lower() if said else None
-
-
-def _mysql_mode(target: JdbcUrl) -> str | None:
-    parameters = target.parameters
-
-    def is_on(name: str) -> bool:
-        return parameters.get(name, "false").lower() == "true"
-
-    if "sslMode" in parameters:
-        said = parameters["sslMode"].lower()
-        return _MYSQL_MODES.get(said, said)
-    if "useSSL" not in parameters:
-        return None
-    if not is_on("useSSL"):
-        return "disable"
-    if is_on("verifyServerCertificate"):
-        return "verify-ca"
-    return "require" if is_on("requireSSL") or is_on("trustServerCertificate") else None

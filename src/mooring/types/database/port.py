@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mooring.errors import ConnectorError
 from mooring.types.database.values import weight
+
+if TYPE_CHECKING:
+    from mooring.types.database.jdbc import JdbcUrl
+    from mooring.types.database.pool import Limits
+    from mooring.types.database.tls import Tls
 
 Parameters = Sequence[Any] | dict[str, Any]
 
@@ -70,6 +75,44 @@ class Done:
     last_insert_id: int | None = None
 
 
+@dataclass(frozen=True)
+class Settings:
+    """
+    What a driver is made from.
+
+    Attributes:
+        name: `project/connection`, for the server's list of its clients.
+        max_statements: Prepared statements that a session may keep.
+        limits: The pool's.
+    """
+
+    target: JdbcUrl
+    user: str | None
+    password: str | None
+    tls: Tls
+    name: str
+    max_statements: int
+    limits: Limits
+
+    @property
+    def address(self) -> str:
+        """Every server as `host:port`, for messages."""
+        return ", ".join(f"{host}:{port}" for host, port in self.target.endpoints)
+
+    def seconds(self, *names: str, milli: bool = False) -> float | None:
+        """The first of the parameters of these names that is above 0, in seconds."""
+        for name in names:
+            value = float(self.target.parameters.get(name, "0"))
+            if value > 0:
+                return value / 1000 if milli else value
+        return None
+
+    def is_on(self, name: str, default: bool = False) -> bool:
+        """Whether the switch of that name is on."""
+        said = self.target.parameters.get(name)
+        return default if said is None else said.lower() in ("true", "on", "yes", "1")
+
+
 Session = TypeVar("Session")
 
 
@@ -82,6 +125,11 @@ class Driver(Protocol[Session]):
     """
 
     address: str
+    settings: Settings
+
+    async def endpoints(self) -> list[tuple[str, int]]:
+        """The servers to try, in their order. May ask a name server."""
+        return self.settings.target.endpoints
 
     async def connect(self) -> Session:
         """A new session, logged in. Ends within the driver's own limit."""

@@ -7,8 +7,8 @@ Values never become part of the text here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 from mooring.errors import Misconfigured
 
@@ -31,6 +31,53 @@ _MYSQL = re.compile(
     |(?P<two>\?\?)|(?P<mark>\?)|(?P<percent>%%|%s)|(?P<cast>::|:=)|:(?P<name>[A-Za-z_][A-Za-z0-9_]*)""",
     re.DOTALL | re.VERBOSE,
 )
+
+_REST = r"""
+    |(?P<two>\?\?)|(?P<mark>\?)|(?P<cast>::|:=)|:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<open>['"`]|/\*)"""
+
+
+def _grammar(skip: str) -> re.Pattern[str]:
+    return re.compile(f"(?P<skip>{skip}){_REST}", re.DOTALL | re.VERBOSE)
+
+
+STANDARD: Final = _grammar(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""")
+ORACLE: Final = _grammar(
+    r"""(?<![A-Za-z0-9_])[nN]?[qQ]'(?:\[.*?\]|\{.*?\}|<.*?>|\(.*?\)|(?P<quote>[^\s\[{<(]).*?(?P=quote))'
+    |'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/"""
+)
+SQL_SERVER: Final = _grammar(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\[(?:[^\]]|\]\])*\]|--[^\n]*|/\*""")
+HIVE: Final = _grammar(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`]|``)*`|--[^\n]*|/\*.*?\*/""")
+
+
+def bound(
+    sql: str,
+    parameters: Sequence[Any] | dict[str, Any],
+    grammar: re.Pattern[str],
+    mark: Callable[[int, Any], str] = lambda number, value: "?",
+) -> tuple[str, list[Any]]:
+    """
+    *sql* with *mark*, given a number from 1 on and the value, for each value; and the values in that order.
+
+    Raises:
+        Misconfigured: placeholders and values do not agree.
+    """
+    if not parameters:
+        return sql, []
+    named = isinstance(parameters, dict)
+    tokens = list(_tokens(grammar, sql))
+    if isinstance(parameters, dict):
+        _named(dict.fromkeys((token.text for token in tokens if token.kind == ":name"), 0), parameters)
+    else:
+        _agree(sum(token.kind == "?" for token in tokens), parameters)
+    parts, values = [], []
+    for token in tokens:
+        if token.kind == (":name" if named else "?"):
+            value = parameters[token.text] if isinstance(parameters, dict) else parameters[len(values)]
+            values.append(value)
+            parts.append(mark(len(values), value))
+        else:
+            parts.append(_shown(token, doubled="??" if named else "?"))
+    return "".join(parts), values
 
 
 def for_postgres(sql: str, parameters: Sequence[Any] | dict[str, Any]) -> tuple[str, list[Any]]:
@@ -115,12 +162,17 @@ def _tokens(grammar: re.Pattern[str], sql: str) -> Iterator[_Token]:
             yield _Token("text", sql[position : match.start()])
         position = match.end()
         groups = match.groupdict()
+        if groups.get("open"):
+            # What comes after it is a literal to the server; nothing may be put into one.
+            raise Misconfigured(
+                "the statement has a quote or a comment that is not closed", hint="Close it, or send no parameters."
+            )
         if match["skip"] == "/*":
             position = _comment_end(sql, match.start())
             yield _Token("text", sql[match.start() : position])
         elif groups["name"] is not None:
             yield _Token(":name", groups["name"])
-        elif groups["two"]:
+        elif groups.get("two"):
             yield _Token("??", "??")
         elif groups["mark"]:
             yield _Token("?", "?")
@@ -135,7 +187,7 @@ def _tokens(grammar: re.Pattern[str], sql: str) -> Iterator[_Token]:
 
 
 def _comment_end(sql: str, start: int) -> int:
-    """Where a comment of PostgreSQL ends: they nest."""
+    """Where a comment of PostgreSQL or SQL Server ends: they nest."""
     depth = 0
     for match in re.compile(r"/\*|\*/").finditer(sql, start):
         depth += 1 if match[0] == "/*" else -1

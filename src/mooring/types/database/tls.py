@@ -14,10 +14,16 @@ from mooring.types.database.model import DatabaseConfig
 
 @dataclass(frozen=True)
 class Tls:
-    """One of `model.TLS_MODES`, and the context for it; None where the mode is disable."""
+    """
+    One of `modes.TLS_MODES`, and the context for it; None where the mode is disable.
+
+    *trusted* and *ca_file* say the same in PEM and by path, for client libraries that take no context.
+    """
 
     mode: str
     context: ssl.SSLContext | None
+    trusted: str | None = None
+    ca_file: str | None = None
 
     @property
     def is_required(self) -> bool:
@@ -39,19 +45,38 @@ def tls_of(config: DatabaseConfig, target: JdbcUrl, context: Context) -> Tls:
                 f"the truststore '{used['trustStoreName']}' holds no certificate",
                 hint="Put the issuer's certificate into it.",
             )
+    purpose, versions = _manner(target)
     try:
         made = client_context(
             verify=mode.startswith("verify"),
             verify_hostname=mode == "verify-full",
             ca_file=context.ca_file,
             trusted_pem=trusted,
-            versions=("TLSv1.2", "TLSv1.3"),
+            versions=versions,
             identity_pem=context.materials.store(used["keyStoreName"]).identity() if "keyStoreName" in used else None,
-            purpose="sql",
+            purpose=purpose,
         )
     except ssl.SSLError as exc:
         raise Misconfigured(
             "the certificates of the truststore or keystore cannot be used together",
             hint="Check that a key belongs to its certificate, and upload the stores again.",
         ) from exc
-    return Tls(mode, made)
+    if purpose == STRICT:
+        made.set_alpn_protocols(["tds/8.0"])
+    return Tls(mode, made, trusted, context.ca_file)
+
+
+STRICT = "sql server, strict"
+
+
+def _manner(target: JdbcUrl) -> tuple[str, tuple[str, ...]]:
+    """Who shares the context, and the versions that may be spoken."""
+    if target.dialect == "SQL_SERVER":
+        if target.parameters.get("encrypt", "").lower() == "strict":
+            return STRICT, ("TLSv1.2", "TLSv1.3")
+        # Inside its own packets SQL Server shakes hands by 1.2 only.
+        return "sql server", ("TLSv1.2",)
+    if target.dialect == "MONGODB":
+        # The client library leaves the last session of its server in the context.
+        return f"mongodb {target.hosts}", ("TLSv1.2", "TLSv1.3")
+    return f"sql {target.dialect}", ("TLSv1.2", "TLSv1.3")

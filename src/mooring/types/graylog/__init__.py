@@ -8,4 +8,6 @@ TYPE = ConnectionType(
     title="Graylog (GELF)",
     group="Logs and events",
     config=GraylogConfig,
+    connector="mooring.types.graylog.connector:GraylogConnector",
+    operations=("send",),
 )

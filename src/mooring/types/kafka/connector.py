@@ -286,8 +286,7 @@ class KafkaConnector(Connector[KafkaConfig]):
                         hint="Wait, then retry; send more slowly, or raise buffer.memory.",
                     ) from None
                 await asyncio.sleep(FULL_S)
-        if len(self.native()) <= 1:
-            pump.wake()
+        pump.wake()
         try:
             message = await delivery
         except KafkaException as exc:

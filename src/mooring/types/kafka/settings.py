@@ -78,6 +78,8 @@ def settings_of(config: KafkaConfig, context: Context) -> Settings:
         # Kafka's own client sends a key to the partition that this one says; so do we.
         "partitioner": "murmur2_random",
         "max.in.flight.requests.per.connection": 5,
+        # Every record is awaited: holding it back to gather others would only make each caller wait.
+        "linger.ms": 0,
         "message.max.bytes": 1024 * 1024,
         "queue.buffering.max.messages": QUEUED_RECORDS,
         "queue.buffering.max.kbytes": QUEUED_KB,

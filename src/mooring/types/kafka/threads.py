@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -47,6 +48,9 @@ class Pump(Generic[P]):
         self._make = make
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._outcomes: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._waking = False
+        self._quiet = True
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -80,11 +84,27 @@ class Pump(Generic[P]):
 
     def wake(self) -> None:
         """There is something to serve."""
-        self._jobs.put(None)
+        if self._quiet:
+            self._jobs.put(None)
 
     def report(self, future: asyncio.Future[T], result: Any = None, error: BaseException | None = None) -> None:
-        """Give *future* its outcome; callable in the thread."""
-        post(self._loop, future, result, error)
+        """
+        Give *future* its outcome; callable in the thread.
+
+        Waking the loop costs more than all the rest: outcomes that come together wake it once.
+        """
+        self._outcomes.append((future, result, error))
+        if not self._waking:
+            self._waking = True
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everybody who waited
+                self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        # Before looking, not after: what is appended from now on is either seen here or wakes the loop again.
+        self._waking = False
+        outcomes = self._outcomes
+        while outcomes:
+            settle(*outcomes.popleft())
 
     async def stop(self) -> None:
         """Let records on their way arrive, for a while; then end. Reports of the rest say that they were given up."""
@@ -113,13 +133,17 @@ class Pump(Generic[P]):
         post(self._loop, self._ended)
 
     def _serve(self, client: P) -> None:
+        # Between two bursts it waits inside the driver, where a report is served at once; only after some quiet does
+        # it sleep outside, where it costs nothing and must be woken.
         try:
-            job = self._jobs.get(block=not len(client), timeout=IDLE_S)
+            job = self._jobs.get(block=self._quiet, timeout=IDLE_S)
         except queue.Empty:
             job = None
         if job is not None:
             job()
-        client.poll(POLL_S if len(client) else 0)
+        busy = len(client) > 0
+        served = client.poll(0 if self._quiet and not busy else POLL_S)
+        self._quiet = not busy and not served
 
     def _finish(self, client: P) -> None:
         if client.flush(FLUSH_S):
@@ -197,14 +221,15 @@ def post(
     loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], result: Any = None, error: BaseException | None = None
 ) -> None:
     """Give *future* its outcome from another thread, unless it has one or its loop is gone."""
-
-    def settle() -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(settle)
+        loop.call_soon_threadsafe(settle, future, result, error)
+
+
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give *future* its outcome, unless it has one."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -8,6 +8,8 @@ TYPE = ConnectionType(
     title="RabbitMQ",
     group="Message brokers",
     config=RabbitMqConfig,
-    connector=None,
+    connector="mooring.types.rabbitmq.connector:RabbitMqConnector",
+    operations=("publish", "receive"),
+    extra="rabbitmq",
     aliases=("rabbitmq",),
 )

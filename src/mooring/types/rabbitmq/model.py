@@ -37,7 +37,7 @@ TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 WEAK_TLS_VERSIONS = ("TLSv1", "TLSv1.1")
 
 
-def _short(value: str) -> str:
+def short(value: str) -> str:
     # AMQP 0-9-1 counts a short string's length in one octet.
     if len(value.encode()) > SHORT_BYTES:
         raise PydanticCustomError("short_string", f"must have at most {SHORT_BYTES} bytes")
@@ -46,7 +46,7 @@ def _short(value: str) -> str:
 
 Host = Annotated[str, StringConstraints(pattern=HOST, min_length=1, max_length=255), OrReference]
 ShortText = Annotated[
-    str, StringConstraints(pattern=NO_CONTROL, max_length=SHORT_BYTES), AfterValidator(_short), OrReference
+    str, StringConstraints(pattern=NO_CONTROL, max_length=SHORT_BYTES), AfterValidator(short), OrReference
 ]
 Expiration = Annotated[str, StringConstraints(pattern=DIGITS), OrReference]
 DeliveryMode = Annotated[int, Ge(1), Le(2), OrReference]

@@ -8,5 +8,6 @@ TYPE = ConnectionType(
     title="Syslog",
     group="Logs and events",
     config=SyslogConfig,
-    connector=None,
+    connector="mooring.types.syslog.connector:SyslogConnector",
+    operations=("send",),
 )

@@ -1,0 +1,156 @@
+"""One connection that is made when it is needed, and made anew when it was lost; and its channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiormq.channel import Channel
+from aiormq.exceptions import DeliveryError
+
+from mooring.errors import Unreachable
+from mooring.types.rabbitmq.faults import explain_use
+from mooring.types.rabbitmq.link import GOODBYE_S, Link
+
+CHANNELS = 32
+
+
+class _Session:
+    """A live connection, the channels that are free, and how many more there may be."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.idle: list[Channel] = []
+        self.places = asyncio.Semaphore(min(CHANNELS, link.channel_limit))
+
+
+class Line:
+    """
+    One connection to the broker, with at most 32 channels and one operation on each at a time.
+
+    A broker answers a mistake by closing the channel; what others do on theirs goes on.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Link]]) -> None:
+        self._connect = connect
+        self._session: _Session | None = None
+        self._opening: asyncio.Task[_Session] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def link(self) -> Link:
+        """The live connection."""
+        return (await self._live()).link
+
+    @asynccontextmanager
+    async def channel(self, doing: str) -> AsyncIterator[Channel]:
+        """
+        A channel, confirming what is published, to be had alone; *doing* is for messages: `took the message`.
+
+        The driver's exceptions leave it as ours. A channel that something went wrong on is not used again, so
+        that the broker gives what was read from it, and not acknowledged, to others.
+        """
+        session = await self._place()
+        channel: Channel | None = None
+        try:
+            if not session.link.takes_messages():
+                raise _held_back(session.link)
+            channel = await _channel_of(session)
+            yield channel
+        except BaseException as exc:
+            # A message that was not taken says nothing against the channel.
+            self._leave(session, channel, usable=isinstance(exc, DeliveryError))
+            if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
+                raise
+            # The driver also cancels what waits for a connection that is gone.
+            lost = isinstance(exc, asyncio.CancelledError)
+            known = explain_use(ConnectionError() if lost else exc, session.link.address, doing)
+            if known is None:
+                raise
+            raise known from exc
+        self._leave(session, channel, usable=True)
+
+    async def close(self) -> None:
+        """Say goodbye. Safe twice; the next use connects anew."""
+        session, self._session = self._session, None
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
+                session = opening.result()
+        if session is not None:
+            await session.link.leave()
+        for task in list(self._leaving):
+            task.cancel()
+        if self._leaving:
+            await asyncio.wait(list(self._leaving))
+
+    async def _place(self) -> _Session:
+        while True:
+            session = await self._live()
+            await session.places.acquire()
+            if session.link.is_opened:
+                return session
+            session.places.release()
+
+    async def _live(self) -> _Session:
+        session = self._session
+        if session is not None and session.link.is_opened:
+            return session
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+            # Whoever waited may have left; then nobody else hears of the failure.
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> _Session:
+        lost, self._session = self._session, None
+        if lost is not None:
+            lost.link.wire.abort()
+        self._session = session = _Session(await self._connect())
+        return session
+
+    def _leave(self, session: _Session, channel: Channel | None, *, usable: bool) -> None:
+        """Give *channel* back, or close it; then its place is free once its number is."""
+        if usable and channel is not None:
+            session.idle.append(channel)
+            session.places.release()
+            return
+        if channel is None or channel.is_closed or not session.link.is_opened:
+            session.places.release()
+            return
+        task = asyncio.create_task(_close(session, channel))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+async def _channel_of(session: _Session) -> Channel:
+    while session.idle:
+        channel = session.idle.pop()
+        if not channel.is_closed:
+            return channel
+    return await session.link.new_channel(confirms=True)
+
+
+async def _close(session: _Session, channel: Channel) -> None:
+    try:
+        await channel.close(timeout=GOODBYE_S)
+    except (TimeoutError, asyncio.CancelledError):
+        # A broker that does not even do that is of no use any more.
+        session.link.wire.abort()
+    finally:
+        session.places.release()
+
+
+def _held_back(link: Link) -> Unreachable:
+    return Unreachable(
+        f"{link.address} takes no messages for the moment: it is short of memory or disk",
+        hint="Look at the broker's alarms; then retry.",
+    )
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the running task itself that shall end, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
