@@ -35,6 +35,13 @@ request = function()
   return wrk.format("GET", "/apiops/projects/MyProject/connections/{prefix}-" .. (serial + 1) .. "/")
 end
 """
+_POST = """
+wrk.method = "POST"
+wrk.headers["Authorization"] = "Bearer {token}"
+wrk.headers["Content-Type"] = "application/json"
+wrk.path = "{path}"
+wrk.body = [==[{body}]==]
+"""
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,22 @@ def get(url: str, token: str, prefix: str, count: int, seconds: int, folder: Pat
     return _wrk(url, _GET.format(token=token, prefix=prefix, count=count), seconds, folder)
 
 
+def post(
+    url: str, token: str, path: str, body: str, seconds: float, folder: Path, clients: int = CLIENTS
+) -> Load:
+    """The same request again and again."""
+    return _wrk(url, _POST.format(token=token, path=path, body=body), max(1, round(seconds)), folder, clients)
+
+
 def available() -> bool:
     """Whether wrk is installed (apt-get install wrk)."""
     return shutil.which("wrk") is not None
 
 
-def _wrk(url: str, script: str, seconds: int, folder: Path) -> Load:
+def _wrk(url: str, script: str, seconds: int, folder: Path, clients: int = CLIENTS) -> Load:
     path = folder / "load.lua"
     path.write_text(script)
-    command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s", "-s", str(path), url]
+    command = ["wrk", "-t1", "--timeout", "30s", f"-c{clients}", f"-d{seconds}s", "-s", str(path), url]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate, total = re.search(r"Requests/sec:\s+([\d.]+)", text), re.search(r"(\d+) requests in", text)
     wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)

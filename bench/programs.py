@@ -53,13 +53,47 @@ def mooring_dev(folder: Path, **settings: str) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
+def local_worker(dev: Running, folder: Path, **settings: str) -> Iterator[Running]:
+    """A second worker beside *dev*, with its own API on loopback TCP: load generators speak no Unix sockets."""
+    headers = {"Authorization": f"Bearer {dev.token}"}
+    path = "/apiops/workers/enrolments/"
+    with httpx2.Client(base_url=dev.url, headers=headers, trust_env=False) as client:
+        enrolment = client.post(path, json={"environmentName": "development"}).json()["token"]
+    port, token_file = _free_port(), folder / "local-token"
+    command = [
+        sys.executable, "-m", "mooring", "worker", "--url", dev.url, "--environment", "development",
+        "--enrol-token", enrolment, "--data-dir", str(folder / "worker"), "--listen", f"127.0.0.1:{port}",
+        "--local-token-file", str(token_file),
+    ]  # fmt: skip
+    environment = {**os.environ, "MOORING_LOG_LEVEL": "warning", **settings}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and not _holds(url, token_file):
+            time.sleep(0.1)
+        yield Running(url, token_file.read_text().strip(), folder, (process.pid,))
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _holds(url: str, token_file: Path) -> bool:
+    """Whether the worker answers, and its stream is open."""
+    if not token_file.exists():
+        return False
+    headers = {"Authorization": f"Bearer {token_file.read_text().strip()}"}
+    try:
+        return bool(httpx2.get(f"{url}/v1/", headers=headers, trust_env=False).json()["connected"])
+    except httpx2.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
 def baseline(folder: Path) -> Iterator[Running]:
     """The bare baseline of `bench.baseline`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = "baseline-token"
+    port, token = _free_port(), "baseline-token"
     process = subprocess.Popen([sys.executable, "-m", "bench.baseline", str(folder), str(port), token])
     url = f"http://127.0.0.1:{port}"
     try:
@@ -74,6 +108,13 @@ def baseline(folder: Path) -> Iterator[Running]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _children(pid: int) -> list[int]:

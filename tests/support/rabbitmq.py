@@ -17,7 +17,7 @@ from tools.services.servers.rabbitmq import control
 from tests.support.services import Service, service
 
 _COLUMNS = (
-    "user", "vhost", "auth_mechanism", "ssl", "ssl_protocol", "peer_cert_subject", "channel_max", "frame_max", "timeout",
+    "pid", "user", "vhost", "auth_mechanism", "ssl", "ssl_protocol", "peer_cert_subject", "channel_max", "frame_max", "timeout",
     "channels", "client_properties",
 )  # fmt: skip
 
@@ -50,11 +50,12 @@ def second_client(broker: Service) -> Iterator[BlockingChannel]:
 
 
 @contextlib.contextmanager
-def a_queue(broker: Service, **arguments: Any) -> Iterator[str]:
+def a_queue(broker: Service, *, durable: bool = False, **arguments: Any) -> Iterator[str]:
     """The name of a new, empty queue, which is gone afterwards; *arguments* are such as `x-max-length`."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     with second_client(broker) as channel:
-        channel.queue_declare(name, arguments={key.replace("_", "-"): value for key, value in arguments.items()})
+        given = {key.replace("_", "-"): value for key, value in arguments.items()}
+        channel.queue_declare(name, durable=durable, arguments=given)
     try:
         yield name
     finally:
@@ -66,6 +67,13 @@ def waiting(broker: Service, queue: str) -> int:
     """How many messages are in *queue* and given to nobody."""
     with second_client(broker) as channel:
         found: int = channel.queue_declare(queue, passive=True).method.message_count
+        return found
+
+
+def consumers(broker: Service, queue: str) -> int:
+    """How many clients wait for messages of *queue*."""
+    with second_client(broker) as channel:
+        found: int = channel.queue_declare(queue, passive=True).method.consumer_count
         return found
 
 
@@ -99,6 +107,12 @@ def connections(broker: Service, name: str) -> list[dict[str, Any]]:
     """What `rabbitmqctl` knows of the open connections that call themselves *name*."""
     rows = json.loads(control(broker, "list_connections", "--formatter", "json", *_COLUMNS))
     return [row for row in rows if _announced(row, "connection_name") == name]
+
+
+def close_connections(broker: Service, name: str, reason: str) -> None:
+    """Let the broker close every connection that calls itself *name*."""
+    for row in connections(broker, name):
+        control(broker, "close_connection", row["pid"], reason)
 
 
 def _announced(row: dict[str, Any], wanted: str) -> str | None:

@@ -36,6 +36,9 @@ class Server:
 
     ready_within_s: ClassVar[float] = 45
 
+    optional: ClassVar[bool] = False
+    """Too heavy to be started with the others: by name, or with MOORING_HEAVY_SERVICES in the environment."""
+
     def missing_packages(self) -> list[str]:
         """The Debian packages that are still to be installed."""
         return [name for name, program in self.packages.items() if find_program(program) is None]

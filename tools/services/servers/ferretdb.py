@@ -102,7 +102,7 @@ def _build(go: str, work: Path) -> None:
     # Its releases write the version before they build; a module has no such file, and the program ends without it.
     source = work / "source"
     shutil.copytree(folder, source)
-    os.chmod(source / "build" / "version", 0o755)  # noqa: S103 - a module is read-only
+    (source / "build" / "version").chmod(0o755)  # a module is read-only
     (source / "build" / "version" / "version.txt").write_text(f"{_VERSION}\n")
     run([go, "build", "-C", str(source), "-o", str(work / "ferretdb"), "./cmd/ferretdb"],
         environment=environment, timeout_s=600)  # fmt: skip

@@ -1,10 +1,12 @@
 """OpenSearch from Maven Central, with its security plugin: TLS, passwords, client certificates."""
 
+import secrets
+import string
 from typing import ClassVar
 
 from tools.services.context import Context
 from tools.services.search_node import OWNER, SearchNode
-from tools.services.server import Entry
+from tools.services.server import Entry, run
 
 _PLUGIN = "org.opensearch.plugin:opensearch-security"
 
@@ -118,6 +120,14 @@ _meta: {{type: internalusers, config_version: 2}}
         for user, password in ((entry["user"], entry["password"]), (entry["reader"], entry["reader_password"])):
             path = f"/_plugins/_security/api/internalusers/{user}"
             self.must(entry, "PUT", path, f'{{"password": "{password}"}}')
+
+
+def bcrypt(password: str) -> str:
+    """The hash of *password* as the security plugin keeps it, by Perl: the C library knows how."""
+    letters = string.ascii_letters + string.digits
+    salt = "".join(secrets.choice(letters) for _ in range(21)) + "u"
+    program = 'my ($salt) = @ARGV; my $word = <STDIN>; print crypt($word, "\\$2y\\$06\\$$salt")'
+    return run(["perl", "-e", program, salt], text=password)
 
 
 SERVER = OpenSearch()

@@ -82,7 +82,7 @@ class RabbitMQ(Server):
             # Names with everything in them that a URL would take for something else.
             "odd_vhost": "şirket/%2F?x=1#\\y",
             "odd_user": "ışık@büro:/?#%41",
-            "odd_password": f"p@ss:w/ö?#%41 \"{secrets.token_urlsafe(6)}",
+            "odd_password": f'p@ss:w/ö?#%41 "{secrets.token_urlsafe(6)}',
             "environment": environment,
             "definitions": str(folder / "definitions.json"),
             "log": str(context.log(self.name)),

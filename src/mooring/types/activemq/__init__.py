@@ -8,6 +8,7 @@ TYPE = ConnectionType(
     title="Apache ActiveMQ",
     group="Message brokers",
     config=ActiveMqConfig,
-    connector=None,
+    connector="mooring.types.activemq.connector:ActiveMqConnector",
+    operations=("publish", "receive"),
     aliases=("activemq",),
 )

@@ -100,7 +100,8 @@ def explain(error: BaseException, address: str, user: str | None, doing: str) ->
             )
         case Unheard():
             return Unreachable(
-                f"{address} has not been heard of for longer than agreed", hint="Look whether the broker runs; then retry."
+                f"{address} has not been heard of for longer than agreed",
+                hint="Look whether the broker runs; then retry.",
             )
         case Lost():
             said = f": {clean(error.text)}" if error.text else ""

@@ -30,25 +30,29 @@ class Frames:
         self._head, self._measure = head, measure
         self.longest = longest
         self._rest = bytearray()
+        self._wanted = head
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The frames that are complete with *data*. Raises `TooLong` or `Garbled`; nothing may be fed after that."""
-        self._rest += data
-        start, end = 0, len(self._rest)
-        try:
-            while end - start >= self._head:
-                size = self._measure(bytes(self._rest[start : start + self._head]))
-                if size > self.longest:
-                    raise TooLong(f"a frame of {size} bytes was announced, and at most {self.longest} are read")
-                if size < self._head:
-                    raise Garbled("a frame is shorter than its own head")
-                if end - start < size:
-                    break
-                frame = bytes(self._rest[start : start + size])
-                start += size
-                yield frame
-        finally:
-            del self._rest[:start]
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+        start, self._wanted = 0, self._head
+        while len(data) - start >= self._head:
+            size = self._measure(data[start : start + self._head])
+            if size > self.longest:
+                raise TooLong(f"a frame of {size} bytes was announced, and at most {self.longest} are read")
+            if size < self._head:
+                raise Garbled("a frame is shorter than its own head")
+            if len(data) - start < size:
+                self._wanted = size
+                break
+            yield data[start : start + size]
+            start += size
+        self._rest += data[start:]
 
 
 class Wire(asyncio.Protocol):
@@ -165,6 +169,8 @@ class Wire(asyncio.Protocol):
         try:
             for frame in self._frames.feed(data):
                 self.received(frame)
+                if self.failure is not None:
+                    return
         except (Garbled, TooLong) as exc:
             self.fail(exc)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from pydantic import Field
 
-from mooring.errors import ConnectorError, DriverMissing, Misconfigured
+from mooring.errors import ConnectorError, Misconfigured
 from mooring.plugin.connector import Answer, Connector, Request, operation
 from mooring.plugin.network import dial, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.database.jdbc import JdbcUrl, UrlRefused
-from mooring.types.database.model import LIVE_TYPES, DatabaseConfig
+from mooring.types.database.kinds import driver_of
+from mooring.types.database.model import DatabaseConfig
 from mooring.types.database.pool import Limits, Pool
-from mooring.types.database.port import Driver, NothingSent
+from mooring.types.database.port import Driver, NothingSent, Settings
 from mooring.types.database.tls import tls_of
 
 T = TypeVar("T")
@@ -24,9 +25,10 @@ MOST_SQL = 1_000_000
 
 
 class QueryRequest(Request):
-    """One statement that returns rows."""
+    """One statement that returns rows, or one command of MongoDB that returns documents."""
 
-    sql: str = Field(
+    sql: str | None = Field(
+        None,
         min_length=1,
         max_length=MOST_SQL,
         description="The statement, with ? for each value of a list or :name for each of a map; $1 (PostgreSQL) and %s (MySQL) work too.",
@@ -36,6 +38,11 @@ class QueryRequest(Request):
         default_factory=list, description="The values: a list, or a map by name.", examples=[["c-17"]]
     )
     max_rows: int = Field(1000, ge=1, le=MOST_ROWS, description="The most rows to answer.")
+    command: dict[str, Any] | None = Field(
+        None,
+        description="MongoDB, in place of sql: a command of the database, in extended JSON; its name comes first.",
+        examples=[{"find": "orders", "filter": {"customer": "c-17"}}],
+    )
 
 
 class QueryAnswer(Answer):
@@ -52,11 +59,16 @@ class QueryAnswer(Answer):
         """The rows as dictionaries by column."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
+    def documents(self) -> list[Any]:
+        """The first value of every row: what MongoDB answers is one document for each."""
+        return [row[0] for row in self.rows]
+
 
 class ExecuteRequest(Request):
-    """One statement that changes something."""
+    """One statement, or one command of MongoDB, that changes something."""
 
-    sql: str = Field(
+    sql: str | None = Field(
+        None,
         min_length=1,
         max_length=MOST_SQL,
         description="The statement, with placeholders as for query.",
@@ -64,6 +76,11 @@ class ExecuteRequest(Request):
     )
     parameters: list[Any] | dict[str, Any] = Field(
         default_factory=list, description="The values: a list, or a map by name.", examples=[[17]]
+    )
+    command: dict[str, Any] | None = Field(
+        None,
+        description="MongoDB, in place of sql: a command of the database, in extended JSON; its name comes first.",
+        examples=[{"update": "orders", "updates": [{"q": {"id": 17}, "u": {"$set": {"paid": True}}}]}],
     )
 
 
@@ -108,21 +125,22 @@ class DatabaseConnector(Connector[DatabaseConfig]):
     @operation
     async def query(self, request: QueryRequest) -> QueryAnswer:
         """Run one statement and answer its rows."""
-        found = await self._use(
-            lambda session: self._driver.fetch(session, request.sql, request.parameters, request.max_rows)
-        )
+        text = self._text(request)
+        found = await self._use(lambda session: self._driver.fetch(session, text, request.parameters, request.max_rows))
         return QueryAnswer(columns=found.columns, rows=found.rows, row_count=len(found.rows), truncated=found.truncated)
 
     @operation
     async def execute(self, request: ExecuteRequest) -> ExecuteAnswer:
         """Run one statement for its effect."""
-        done = await self._use(lambda session: self._driver.execute(session, request.sql, request.parameters))
+        text = self._text(request)
+        done = await self._use(lambda session: self._driver.execute(session, text, request.parameters))
         return ExecuteAnswer(row_count=done.row_count, last_insert_id=done.last_insert_id)
 
     async def probe(self, probe: Probe) -> None:
         driver, endpoints = self._driver, self._target.endpoints
         host, port = endpoints[0]
         async with probe.step("resolve"):
+            endpoints = await driver.endpoints()
             host, port = await _first(endpoints, resolve)
         async with probe.step("connect"):
             host, port = await _first(endpoints[endpoints.index((host, port)) :], dial)
@@ -137,7 +155,7 @@ class DatabaseConnector(Connector[DatabaseConfig]):
             async with probe.step("login"):
                 session = await driver.connect()
             async with probe.step("round trip"):
-                await driver.fetch(session, "select 1", [], 1)
+                await driver.ask(session)
                 await driver.close(session)
         finally:
             if session is not None:
@@ -166,44 +184,42 @@ class DatabaseConnector(Connector[DatabaseConfig]):
             async with pool.lend() as session:
                 return await work(session)
 
+    def _text(self, request: QueryRequest | ExecuteRequest) -> str:
+        """The statement, or the command as text."""
+        if self._target.dialect != "MONGODB":
+            if request.sql is None or request.command is not None:
+                raise Misconfigured("this database takes sql, and no command", hint="Send the statement as sql.")
+            return request.sql
+        if request.command is None or request.sql is not None or request.parameters:
+            raise Misconfigured(
+                "MongoDB takes a command, and neither sql nor parameters",
+                hint='Send the command, for example {"find": "orders", "filter": {"customer": "c-17"}}.',
+            )
+        text = json.dumps(request.command)
+        if len(text) > MOST_SQL:
+            raise Misconfigured(f"the command is longer than {MOST_SQL} characters", hint="Send it in several.")
+        return text
+
     def _build(self) -> Driver[Any]:
         target, config = self._target, self.config
         if config.db_type != target.dialect:
             raise Misconfigured(
                 f"jdbcUrl is an address of {target.dialect}, and dbType says otherwise", hint="Correct one of them."
             )
-        if target.dialect not in LIVE_TYPES:
-            raise DriverMissing(
-                f"connections to {target.dialect} can be kept and delivered, and not used yet, by this version",
-                hint=f"This version uses {' and '.join(LIVE_TYPES)}.",
-            )
         user, password = target.user, target.password
         if config.use_credentials:
             user, password = config.username, config.password.get_secret_value() if config.password else None
-        tls = tls_of(config, target, self.context)
-        name = self.context.name
-        driver: Driver[Any]
-        if target.dialect == "MYSQL":
-            driver = _driver("mysql", "MySqlDriver")(target, user, password, tls, name=name)
-        elif user:
-            most = config.max_statements
-            driver = _driver("postgres", "PostgresDriver")(target, user, password, tls, name=name, max_statements=most)
-        else:
-            raise Misconfigured(
-                "there is no user name to connect with", hint="Switch useCredentials on, or put user=... into jdbcUrl."
+        return driver_of(
+            Settings(
+                target=target,
+                user=user,
+                password=password,
+                tls=tls_of(config, target, self.context),
+                name=self.context.name,
+                max_statements=config.max_statements,
+                limits=_limits(config),
             )
-        return driver
-
-
-def _driver(module: str, name: str) -> Any:
-    try:
-        return getattr(importlib.import_module(f"mooring.types.database.{module}"), name)
-    except ModuleNotFoundError as exc:
-        if exc.name and exc.name.startswith("mooring"):
-            raise
-        raise DriverMissing(
-            f"the driver for {module} is not installed ({exc.name})", hint=f'pip install "mooring[{module}]"'
-        ) from exc
+        )
 
 
 def _limits(config: DatabaseConfig) -> Limits:

@@ -64,7 +64,9 @@ class HiveDriver(BlockingDriver[Any]):
         self._password = settings.password or NO_PASSWORD
         self._database = target.database
         if self._database and not re.fullmatch(r"[A-Za-z0-9_]+", self._database):
-            raise Misconfigured("the name of the database is none that Hive knows", hint="Correct it: letters, digits, _.")
+            raise Misconfigured(
+                "the name of the database is none that Hive knows", hint="Correct it: letters, digits, _."
+            )
 
     # --- in the thread -------------------------------------------------------------------------------------------
 
@@ -101,20 +103,22 @@ class HiveDriver(BlockingDriver[Any]):
     def on_fetch(self, session: Session[Any], sql: str, parameters: Parameters, max_rows: int) -> Rows:
         cursor = self._run(session, sql, parameters)
         found = Collector(max_rows)
-        columns = [column[0].rpartition(".")[2] for column in cursor.description or ()]
+        # Hive names a column `table.column` where it stands for itself.
+        columns = [re.sub(r"^\w+\.(?=\w+$)", "", column[0]) for column in cursor.description or ()]
+        binary = [column[1] == "BINARY" for column in cursor.description or ()]
         while columns and not found.is_full:
             chunk = cursor.fetchmany(found.next_chunk())
             if not chunk:
                 break
             for row in chunk:
-                found.add([plain(value) for value in row])
+                found.add([_value(value, is_binary) for value, is_binary in zip(row, binary, strict=True)])
         cursor.close_operation()
         return found.result(columns)
 
     def on_execute(self, session: Session[Any], sql: str, parameters: Parameters) -> Done:
         cursor = self._run(session, sql, parameters)
         count = 0
-        if cursor.has_result_set:
+        if cursor.has_result_set and cursor.description:
             while chunk := cursor.fetchmany(CHUNK):
                 count += len(chunk)
         cursor.close_operation()
@@ -128,7 +132,8 @@ class HiveDriver(BlockingDriver[Any]):
         return cursor
 
     def on_ping(self, session: Session[Any]) -> None:
-        session.opened().session.ping()
+        if not session.opened().session.ping():
+            raise ConnectionResetError
 
     def on_leave(self, session: Session[Any]) -> None:
         cursor = session.opened()
@@ -149,6 +154,11 @@ class HiveDriver(BlockingDriver[Any]):
         return translated(error, self.address)
 
 
+def _value(value: Any, is_binary: bool) -> Any:
+    # Arrays, maps and structs come as bytes that hold JSON.
+    return plain(value.decode("utf-8", "replace") if isinstance(value, bytes) and not is_binary else value)
+
+
 class _Opened(TBufferedTransport):  # type: ignore[misc]  # the library has no types
     """Over a socket that is connected already."""
 
@@ -162,7 +172,7 @@ class _Bounded(TTransportBase):  # type: ignore[misc]  # the library has no type
     def __init__(self, below: TSocket) -> None:
         self._below = below
 
-    def isOpen(self) -> bool:  # the name is Thrift's
+    def isOpen(self) -> bool:  # noqa: N802 - Thrift's name
         return True
 
     def open(self) -> None:
@@ -203,7 +213,7 @@ class HttpTransport(TTransportBase):  # type: ignore[misc]  # the library has no
             self._headers["Authorization"] = f"Basic {login}"
         self._question, self._answer = BytesIO(), BytesIO()
 
-    def isOpen(self) -> bool:  # the name is Thrift's
+    def isOpen(self) -> bool:  # noqa: N802 - Thrift's name
         return self._http.sock is not None
 
     def open(self) -> None:
@@ -253,7 +263,9 @@ def translated(error: BaseException, address: str) -> ConnectorError | None:
         return _transport(error, address)
     if isinstance(error, http.client.HTTPException):
         return _foreign(address)
-    if isinstance(error, TException | ValueError | IndexError | KeyError | AttributeError | AssertionError | MemoryError):
+    if isinstance(
+        error, TException | ValueError | IndexError | KeyError | AttributeError | AssertionError | MemoryError
+    ):
         return _foreign(address)
     if isinstance(error, UnicodeError):
         return Misconfigured("a text holds characters that cannot be encoded", hint="Remove lone surrogates.")
@@ -271,7 +283,8 @@ def _http(status: int, address: str) -> ConnectorError:
     if status in (401, 403):
         return Rejected(f"{address} refused the login (HTTP {status})", hint="Correct username and password.")
     return Misconfigured(
-        f"{address} answered with HTTP {status}", hint="Check httpPath in jdbcUrl, and that the server listens for HTTP."
+        f"{address} answered with HTTP {status}",
+        hint="Check httpPath in jdbcUrl, and that the server listens for HTTP.",
     )
 
 

@@ -601,10 +601,23 @@ def _render_oracle(url: JdbcUrl) -> str:
             + (f":{server}" if server else "")
             + (f"?{tail}" if tail else "")
         )
-    said = f"(PROTOCOL={protocol})" if "protocol" in url.parameters else ""
+    return f"{_ORACLE}{login}@{_descriptor(url, 'SID', protocol if 'protocol' in url.parameters else '')}"
+
+
+def oracle_descriptor(url: JdbcUrl, *, secured: bool) -> str:
+    """The address as Oracle's own clients read it, made from the parts; with TLS where *secured*."""
+    return _descriptor(url, "SID" if url.form == "sid" else "SERVICE_NAME", "tcps" if secured else "tcp")
+
+
+def _descriptor(url: JdbcUrl, kind: str, protocol: str) -> str:
+    parameters = {name: value for name, value in url.parameters.items() if name not in ("protocol", "server")}
+    checked = parameters.pop("ssl_server_dn_match", None)
+    server = url.parameters.get("server")
+    said = f"(PROTOCOL={protocol})" if protocol else ""
     addresses = "".join(
         f"(ADDRESS={said}(HOST={Endpoint(host)})" + (f"(PORT={port})" if port else "") + ")" for host, port in url.hosts
     )
     extra = "".join(f"({name.upper()}={value})" for name, value in parameters.items())
+    extra += f"(SECURITY=(SSL_SERVER_DN_MATCH={checked}))" if checked else ""
     kept = f"(SERVER={server})" if server else ""
-    return f"{_ORACLE}{login}@(DESCRIPTION={extra}{addresses}(CONNECT_DATA=(SID={url.database}){kept}))"
+    return f"(DESCRIPTION={extra}{addresses}(CONNECT_DATA=({kind}={url.database}){kept}))"

@@ -19,7 +19,7 @@ def for_trino(number: int, value: Any) -> str:
     if isinstance(value, str):
         return "'" + _text(number, value).replace("'", "''") + "'"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{'-' if value < 0 else ''}{'nan' if value != value else 'infinity'}()"
+        return f"{'-' if value < 0 else ''}{'nan' if math.isnan(value) else 'infinity'}()"
     return _plain(number, value, "E0")
 
 

@@ -98,7 +98,6 @@ _FULL: Final = {
 """How an address asks for a checked server."""
 
 
-
 class DatabaseConfig(ConnectionConfig):
     """A pool of connections to one database."""
 
@@ -346,4 +345,3 @@ def derived_type(driver: Any, url: Any, port: Any) -> str | None:
     if isinstance(port, str) and port.isascii() and port.isdigit() and len(port) <= len("65535"):
         port = int(port)
     return PORT_TYPES.get(port) if type(port) is int else None
-

@@ -153,6 +153,9 @@ class MongoDriver(Driver[Session]):
         # The client library tests its connections itself, and replaces those that are gone before it uses them.
         pass
 
+    async def ask(self, session: Session) -> None:
+        await self._ask(session, session.shared.client[self._database].command("ping"))
+
     async def tidy(self, session: Session, *, lent: bool) -> None:
         pass
 
@@ -211,6 +214,7 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "host": f"{scheme}://" + ",".join(map(str, target.hosts)),
         "connect": False,
+        "tz_aware": True,
         # Ours are made elsewhere and put in place of what this makes.
         "tls": settings.tls.context is not None,
         "tlsInsecure": True if settings.tls.context is not None else None,
@@ -222,7 +226,8 @@ def _arguments(settings: Settings) -> dict[str, Any]:
         "socketTimeoutMS": int((settings.seconds("socketTimeoutMS", milli=True) or 0) * 1000) or None,
         # A closed port is tried again until this is over.
         "serverSelectionTimeoutMS": int(
-            (settings.seconds("serverSelectionTimeoutMS", milli=True) or min(limits.wait_s or SELECT_S, SELECT_S)) * 1000
+            (settings.seconds("serverSelectionTimeoutMS", milli=True) or min(limits.wait_s or SELECT_S, SELECT_S))
+            * 1000
         ),
         "appName": f"mooring:{settings.name}"[:100],
         # A statement that was cut off is reported, not repeated.
@@ -258,7 +263,8 @@ def _encrypt(client: AsyncMongoClient[Any], context: Any) -> None:
     options._PoolOptions__ssl_context = context  # type: ignore[attr-defined]  # a private slot, checked below
     if options._ssl_context is not context:
         raise Misconfigured(
-            f"TLS cannot be set in pymongo {pymongo.version}", hint="Install the version that this worker was tested with."
+            f"TLS cannot be set in pymongo {pymongo.version}",
+            hint="Install the version that this worker was tested with.",
         )
 
 
@@ -384,9 +390,13 @@ def _refused(error: mongo.OperationFailure, address: str, database: str) -> Conn
     if code in _STOPPED or isinstance(error, mongo.ExecutionTimeout):
         return Unreachable(f"{address} stopped the command ({name})", hint="Make it lighter, or allow more time.")
     if code in _DUPLICATE:
-        return Misconfigured(f"{address} refused the command: duplicate key ({code})", hint="Such a document is there already.")
+        return Misconfigured(
+            f"{address} refused the command: duplicate key ({code})", hint="Such a document is there already."
+        )
     if code in _NOT_THERE:
-        return Misconfigured(f"{address}: no such collection or database ({name})", hint="Correct the command or databaseName.")
+        return Misconfigured(
+            f"{address}: no such collection or database ({name})", hint="Correct the command or databaseName."
+        )
     return Misconfigured(f"{address} refused the command{said} ({name})", hint="Correct the command.")
 
 

@@ -19,8 +19,7 @@ from pymysql.err import InterfaceError, MySQLError, OperationalError
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
-from mooring.types.database.jdbc import JdbcUrl
-from mooring.types.database.port import CHUNK, Collector, Done, NothingSent, Parameters, Rows
+from mooring.types.database.port import CHUNK, Collector, Done, Driver, NothingSent, Parameters, Rows, Settings
 from mooring.types.database.statement import for_mysql
 from mooring.types.database.tls import Tls
 from mooring.types.database.values import plain, weight
@@ -101,22 +100,24 @@ class Session(aiomysql.Connection):  # type: ignore[misc]  # the library has no 
         return bool(self._secure) and self._tls.mode.startswith("verify")
 
 
-class MySqlDriver:
+class MySqlDriver(Driver[Session]):
     """Sessions of aiomysql."""
 
-    def __init__(self, target: JdbcUrl, user: str | None, password: str | None, tls: Tls, *, name: str) -> None:
+    def __init__(self, settings: Settings) -> None:
+        target, user, password = settings.target, settings.user, settings.password
         parameters = target.parameters
-        self.address = ", ".join(f"{host}:{port}" for host, port in target.endpoints)
+        self.settings = settings
+        self.address = settings.address
         self._endpoints = target.endpoints
-        self._tls = tls
-        self._connect_s = _seconds(parameters, "connectTimeout") or CONNECT_S
-        self._statement_s = _seconds(parameters, "socketTimeout")
+        self._tls = settings.tls
+        self._connect_s = settings.seconds("connectTimeout", milli=True) or CONNECT_S
+        self._statement_s = settings.seconds("socketTimeout", milli=True)
         self._arguments: dict[str, Any] = {
             "user": user or "",
             # The library encodes passwords as Latin-1, servers compare UTF-8.
             "password": (password or "").encode().decode("latin-1"),
             "db": target.database,
-            "program_name": f"mooring:{name}"[:63],
+            "program_name": f"mooring:{settings.name}"[:63],
             "found_rows": parameters.get("useAffectedRows", "false").lower() != "true",
         }
 
@@ -277,11 +278,6 @@ async def _drained(cursor: Any) -> bool:
         if weight(plain(record)) > DRAIN_BYTES:
             return False
     return False
-
-
-def _seconds(parameters: Any, name: str) -> float | None:
-    value = float(parameters.get(name, "0")) / 1000
-    return value if value > 0 else None
 
 
 def _value(value: Any, is_json: bool) -> Any:

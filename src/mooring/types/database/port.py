@@ -146,6 +146,10 @@ class Driver(Protocol[Session]):
     async def ping(self, session: Session) -> None:
         """Ask the server for a sign of life. Raises where there is none."""
 
+    async def ask(self, session: Session) -> None:
+        """One question that the server answers, as a use would send it: what a probe ends with."""
+        await self.ping(session)
+
     async def tidy(self, session: Session, *, lent: bool) -> None:
         """Undo what must not reach the next user: an open transaction; after a native loan, all session state."""
 

@@ -21,10 +21,8 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
-from mooring.types.database.jdbc import JdbcUrl
-from mooring.types.database.port import CHUNK, Collector, Done, NothingSent, Parameters, Rows
+from mooring.types.database.port import CHUNK, Collector, Done, Driver, NothingSent, Parameters, Rows, Settings
 from mooring.types.database.statement import for_postgres
-from mooring.types.database.tls import Tls
 from mooring.types.database.values import plain
 
 T = TypeVar("T")
@@ -47,23 +45,27 @@ class Session:
     """A statement was left unfinished: the session ends, and takes the statement with it."""
 
 
-class PostgresDriver:
+class PostgresDriver(Driver[Session]):
     """Sessions of asyncpg."""
 
-    def __init__(
-        self, target: JdbcUrl, user: str, password: str | None, tls: Tls, *, name: str, max_statements: int
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
+        target, user, password = settings.target, settings.user, settings.password
         parameters = target.parameters
-        self.address = ", ".join(f"{host}:{port}" for host, port in target.endpoints)
-        self._tls = tls
-        self._max_statements = 0 if parameters.get("prepareThreshold") == "0" else max_statements
-        self._connect_s = _seconds(parameters, "connectTimeout") or _seconds(parameters, "loginTimeout") or CONNECT_S
-        self._statement_s = _seconds(parameters, "socketTimeout")
-        settings = {"application_name": parameters.get("ApplicationName", f"mooring:{name}"[:63])}
+        if not user:
+            raise Misconfigured(
+                "there is no user name to connect with", hint="Switch useCredentials on, or put user=... into jdbcUrl."
+            )
+        self.settings = settings
+        self.address = settings.address
+        self._tls = settings.tls
+        self._max_statements = 0 if parameters.get("prepareThreshold") == "0" else settings.max_statements
+        self._connect_s = settings.seconds("connectTimeout", "loginTimeout") or CONNECT_S
+        self._statement_s = settings.seconds("socketTimeout")
+        server = {"application_name": parameters.get("ApplicationName", f"mooring:{settings.name}"[:63])}
         if "currentSchema" in parameters:
-            settings["search_path"] = parameters["currentSchema"]
+            server["search_path"] = parameters["currentSchema"]
         if parameters.get("readOnly", "false").lower() == "true":
-            settings["default_transaction_read_only"] = "on"
+            server["default_transaction_read_only"] = "on"
         # Every argument that the client library would otherwise take from the environment or a file is given.
         self._arguments: dict[str, Any] = {
             "host": [host for host, _ in target.endpoints],
@@ -71,7 +73,7 @@ class PostgresDriver:
             "user": user,
             "password": password or "",
             "database": target.database or user,
-            "server_settings": settings,
+            "server_settings": server,
             "statement_cache_size": self._max_statements,
             "target_session_attrs": _STANDBY.get(parameters.get("targetServerType", "any"), "any"),
             "direct_tls": False,
@@ -240,11 +242,6 @@ class _Transaction:
         elif not self._connection.is_closed() and not isinstance(error, asyncio.CancelledError):
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 await self._transaction.rollback()
-
-
-def _seconds(parameters: Any, name: str) -> float | None:
-    value = float(parameters.get(name, "0"))
-    return value if value > 0 else None
 
 
 def _value(value: Any, is_json: bool) -> Any:

@@ -69,7 +69,8 @@ def bound(
         _named(dict.fromkeys((token.text for token in tokens if token.kind == ":name"), 0), parameters)
     else:
         _agree(sum(token.kind == "?" for token in tokens), parameters)
-    parts, values = [], []
+    parts: list[str] = []
+    values: list[Any] = []
     for token in tokens:
         if token.kind == (":name" if named else "?"):
             value = parameters[token.text] if isinstance(parameters, dict) else parameters[len(values)]

@@ -130,6 +130,9 @@ class TrinoDriver(Driver[Session]):
         # A session is a place for one HTTP connection, which is dialled anew where it is gone: nothing to test.
         pass
 
+    async def ask(self, session: Session) -> None:
+        await self.fetch(session, "select 1", [], 1)
+
     async def tidy(self, session: Session, *, lent: bool) -> None:
         pass
 
@@ -203,7 +206,9 @@ class TrinoDriver(Driver[Session]):
             )
         return str(url)
 
-    async def _ask(self, session: Session, method: str, url: httpx2.URL, content: bytes | None = None) -> tuple[int, Any]:
+    async def _ask(
+        self, session: Session, method: str, url: httpx2.URL, content: bytes | None = None
+    ) -> tuple[int, Any]:
         """The status, and what came: parsed where it is JSON, else the beginning of its text."""
         request = session.client.build_request(method, url, content=content)
         response = await session.client.send(request, stream=True)
@@ -371,7 +376,8 @@ def _said(error: Any, address: str) -> ConnectorError:
         return Misconfigured(f"{address}: {what}", hint="Grant the right to the login, or use another login.")
     if name in ("CATALOG_NOT_FOUND", "SCHEMA_NOT_FOUND", "MISSING_CATALOG_NAME", "MISSING_SCHEMA_NAME"):
         return Misconfigured(
-            f"{address}: {what}", hint="Correct catalog/schema at the end of jdbcUrl (or databaseName), or the statement."
+            f"{address}: {what}",
+            hint="Correct catalog/schema at the end of jdbcUrl (or databaseName), or the statement.",
         )
     if name in ("EXCEEDED_TIME_LIMIT", "USER_CANCELED", "ADMINISTRATIVELY_KILLED", "ADMINISTRATIVELY_PREEMPTED"):
         return Unreachable(f"{address} stopped the statement ({name})", hint="Make it lighter, or allow more time.")

@@ -8,5 +8,6 @@ TYPE = ConnectionType(
     title="LDAP and Active Directory",
     group="Directories",
     config=LdapConfig,
-    extra="ldap",
+    connector="mooring.types.ldap.connector:LdapConnector",
+    operations=("search", "authenticate"),
 )

@@ -22,7 +22,7 @@ _HEADER = 2 + _LENGTH_BYTES
 _MAX_INTEGER_BYTES = 8
 
 
-class Unintelligible(Exception):
+class Unintelligible(ValueError):
     """What came is not what the protocol allows."""
 
 

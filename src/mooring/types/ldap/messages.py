@@ -127,10 +127,11 @@ def filter_of(asked: Filter, user: str) -> bytes:
 def _comparison(asked: Comparison, value: str) -> bytes:
     if asked.operator == ":=":
         return _extensible(asked.left, value)
-    if asked.operator == "=" and value == "*":
-        return text(asked.left, _PRESENT)
     if asked.operator == "=" and "*" in value:
-        return element(_SUBSTRINGS, text(asked.left), element(SEQUENCE, *_pieces(value.split("*"))))
+        pieces = _pieces(value.split("*"))
+        return (
+            element(_SUBSTRINGS, text(asked.left), element(SEQUENCE, *pieces)) if pieces else text(asked.left, _PRESENT)
+        )
     return element(_OPERATORS[asked.operator], text(asked.left), text(literal(value)))
 
 
@@ -159,7 +160,7 @@ def literal(value: str) -> bytes:
 
 
 def read(frame: bytes) -> tuple[int, int, Reply]:
-    """The number of the request that *frame* answers, the kind of answer, and the answer. Raises `Unintelligible`."""
+    """The number of the request that *frame* answers, the kind of answer, and the answer. Raises `ValueError`."""
     ((tag, content),) = elements(memoryview(frame))
     if tag != SEQUENCE:
         raise Unintelligible
@@ -183,9 +184,7 @@ def _result(content: memoryview, controls: memoryview) -> Result:
     parts = list(elements(content))
     if len(parts) < 3:
         raise Unintelligible
-    referrals = tuple(
-        words(url) for tag, inner in parts[3:] if tag == _REFERRAL for _, url in elements(inner)
-    )
+    referrals = tuple(words(url) for tag, inner in parts[3:] if tag == _REFERRAL for _, url in elements(inner))
     return Result(number(parts[0][1]), words(parts[2][1]), referrals, _cookie(controls))
 
 

@@ -8,5 +8,6 @@ TYPE = ConnectionType(
     title="Rolling log file (Logback)",
     group="Logs and events",
     config=LogbackConfig,
-    connector=None,
+    connector="mooring.types.logback.connector:LogbackConnector",
+    operations=("send",),
 )

@@ -36,6 +36,7 @@ class DatePattern:
 
     Attributes:
         unit: The finest part of time that it writes: `day` for `yyyy-MM-dd`; None where it writes none.
+        fraction: Whether it writes fractions of a second.
     """
 
     def __init__(self, pattern: str, zone: str | None = None) -> None:
@@ -43,6 +44,7 @@ class DatePattern:
         self._pieces = parse_date(pattern)
         fields = [piece for piece in self._pieces if isinstance(piece, DateField)]
         self._parts = [_formatter(piece) for piece in self._pieces]
+        self.fraction = any(field.letter == "S" for field in fields)
         found = {_UNIT_OF[field.letter] for field in fields if field.letter in _UNIT_OF}
         self.unit = next((unit for unit in UNITS if unit in found), None)
 

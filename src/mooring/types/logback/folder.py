@@ -47,7 +47,11 @@ class Folder:
     @contextlib.contextmanager
     def opened(self, *more: str, make: bool = True) -> Iterator[int]:
         """A descriptor of the folder, or of the one *more* steps further. Raises `OSError`."""
-        # The root is the operator's: it may be a link, and is not made here.
+        if make:
+            # Itself, and not what it stands in: a disk that is not mounted must not be mistaken for an empty one.
+            with contextlib.suppress(FileExistsError):
+                self.root.mkdir(FOLDER_MODE)
+        # The root is the operator's, so it may be a link.
         current = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for part in (*self.parts, *more):

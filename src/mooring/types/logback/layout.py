@@ -116,8 +116,8 @@ def _reader(piece: Conversion) -> Callable[[_Said], str]:
 
 def _fitted(text: str, width: int, limit: int | None) -> str:
     if limit is not None and len(text) > abs(limit):
-        # A positive limit keeps the end, as it does for a logger's name.
-        text = text[-limit:] if limit > 0 else text[: abs(limit)]
+        # A positive limit keeps the end, as suits a logger's name. What was cut is not padded again.
+        return text[-limit:] if limit > 0 else text[: abs(limit)]
     return text.rjust(width) if width >= 0 else text.ljust(-width)
 
 

@@ -35,6 +35,11 @@ class FileNames:
                 self._pieces.append(DatePattern(piece.option or DEFAULT_FILE_DATE, piece.zone))
             else:
                 self._pieces.append(piece)
+        if any(piece.fraction for piece in self._pieces if isinstance(piece, DatePattern)):
+            raise Misconfigured(
+                "files are rolled once a second at the most, and logFilenamePattern has a fraction of a second",
+                hint="Take the S out of its date pattern.",
+            )
         dates = [piece for piece in self._pieces if isinstance(piece, DatePattern)]
         units = {date.unit for date in dates}
         self.indexed = any(isinstance(piece, Conversion) for piece in self._pieces)

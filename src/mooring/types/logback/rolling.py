@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from mooring.errors import Misconfigured
 from mooring.kit.log import log
@@ -114,14 +115,14 @@ class RollingFile:
             elif self._names.indexed and self._size >= self._max_bytes:
                 self.close()
                 self._begin(self._index + 1)
-                self.tidy()
+                self._tidy_quietly()
         if self._descriptor is None:
             self._period, self._period_until = self._names.period(now), self._next_look(now)
             self._begin(self._highest(now))
             while self._names.indexed and self._size >= self._max_bytes:
                 self.close()
                 self._begin(self._index + 1)
-            self.tidy()
+            self._tidy_quietly()
 
     def _is_over(self, now: float) -> bool:
         """Whether the period of the open file has ended."""
@@ -156,7 +157,8 @@ class RollingFile:
 
     def _that_fit(self, lines: Sequence[bytes], start: int) -> list[bytes]:
         """The lines that go into this file at once: those that begin before it is full."""
-        size, here, taken = self._size, [], 0
+        here: list[bytes] = []
+        size, taken = self._size, 0
         for line in lines[start:]:
             if here and (taken + len(line) > AT_ONCE or (self._names.indexed and size >= self._max_bytes)):
                 break
@@ -189,10 +191,17 @@ class RollingFile:
 
     # old ones
 
-    def _age(self, file: Found) -> tuple[object, int]:
+    def _tidy_quietly(self) -> None:
+        try:
+            self.tidy()
+        except OSError as exc:
+            # Too many old files are no reason not to write a new line.
+            log.warning("log_files_not_tidied", folder=str(self._folder), error=exc.strerror)
+
+    def _age(self, file: Found) -> tuple[datetime, int]:
         return self._moment(file), self._names.index(file.name) or 0
 
-    def _moment(self, file: Found) -> object:
+    def _moment(self, file: Found) -> datetime:
         """When the file's period began, by its name, or by its last change where the name does not say."""
         named = self._names.moment(file.name)
         return named if named is not None else self._names.now(file.changed)

@@ -18,7 +18,7 @@ from mooring.plugin.network import resolve
 from mooring.plugin.probe import Probe
 from mooring.types.rabbitmq.faults import Refused, explain_use
 from mooring.types.rabbitmq.line import Line
-from mooring.types.rabbitmq.link import LONGEST_BODY, Link, Wire, channel_of, connect, dial, speak
+from mooring.types.rabbitmq.link import LONGEST_BODY, Link, Wire, channel_of, connect, dial, first_of, patience, speak
 from mooring.types.rabbitmq.messages import (
     Batch,
     Message,
@@ -104,21 +104,33 @@ class RabbitMqConnector(Connector[RabbitMqConfig]):
         settings = self._built()
         wires: list[Wire] = []
         link: Link | None = None
+
+        async def reach(broker: Broker) -> None:
+            async with patience(broker, settings, is_last=broker is settings.brokers[-1]):
+                wires.append(await dial(broker))
+
+        async def secure(wire: Wire) -> Wire:
+            async with patience(wire.broker, settings, is_last=wire is wires[-1]):
+                await wire.begin(settings)
+            return wire
+
         try:
             async with probe.step("resolve"):
                 brokers = await _each(settings.brokers, _resolved)
             async with probe.step("connect"):
-                wires += await _each(brokers, dial)
+                await _each(brokers, reach)
+            ready = wires
             if settings.tls is None:
                 probe.skip("tls", "connectionFactoryUseSslProtocol is off: nothing is encrypted")
-                wire = wires[0]
             else:
                 async with probe.step("tls"):
-                    wire = await _first_with_tls(wires, settings)
+                    ready = await _each(wires, secure)
             refused: ConnectorError | None = None
             async with probe.step("login"):
                 try:
-                    link = await speak(wire, settings)
+                    link = await first_of(
+                        [(wire.broker, wire) for wire in ready], lambda wire: speak(wire, settings), settings
+                    )
                 except ConnectorError as exc:
                     if not isinstance(exc.__cause__, Refused) or exc.__cause__.stage == "login":
                         raise
@@ -203,23 +215,44 @@ async def _taken(channel: Channel, queue: str, request: ReceiveRequest) -> Batch
 
 async def _next(channel: Channel, queue: str, until: float | None) -> DeliveredMessage | None:
     """The first message of the queue, waited for *until* then, or not at all."""
-    message = await channel.basic_get(queue)
-    if not isinstance(message.delivery, spec.Basic.GetEmpty):
+    message = await _got(channel, queue)
+    if message is not None or until is None or until <= asyncio.get_running_loop().time():
         return message
-    if until is None or until <= asyncio.get_running_loop().time():
-        return None
-    arrived: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
+    # One message on its way at the most: what is not in the answer shall stay in its place in the queue.
+    await channel.basic_qos(prefetch_count=1)
+    message = await _waited(channel, queue, until)
+    # The queue may be gone, and then this says so.
+    return message or await _got(channel, queue)
+
+
+async def _got(channel: Channel, queue: str) -> DeliveredMessage | None:
+    message = await channel.basic_get(queue)
+    return None if isinstance(message.delivery, spec.Basic.GetEmpty) else message
+
+
+async def _waited(channel: Channel, queue: str, until: float) -> DeliveredMessage | None:
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[DeliveredMessage | None] = loop.create_future()
 
     async def deliver(message: DeliveredMessage) -> None:
         if not arrived.done():
             arrived.set_result(message)
 
-    # One message on its way at the most: what is not in the answer shall stay in its place in the queue.
-    await channel.basic_qos(prefetch_count=1)
-    consumer = await channel.basic_consume(queue, deliver)
-    await asyncio.wait([arrived], timeout=until - asyncio.get_running_loop().time())
-    # Whoever is interrupted here leaves the channel, and its consumer with it.
-    await channel.basic_cancel(consumer.consumer_tag or "")
+    def dismissed(_: spec.Basic.Cancel) -> None:
+        if not arrived.done():
+            arrived.set_result(None)
+
+    channel.on_consumer_cancel_callbacks.add(dismissed)
+    closing = channel.closing
+    try:
+        consumer = await channel.basic_consume(queue, deliver)
+        await asyncio.wait([arrived, closing], timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+        # Whoever is interrupted before this leaves the channel, and its consumer with it.
+        await channel.basic_cancel(consumer.consumer_tag or "")
+    finally:
+        channel.on_consumer_cancel_callbacks.discard(dismissed)
+        if not closing.done():
+            closing.cancel()
     return arrived.result() if arrived.done() else None
 
 
@@ -240,17 +273,6 @@ async def _each(items: Iterable[T], attempt: Callable[[T], Awaitable[R]]) -> lis
     if not found:
         raise failures[0]
     return found
-
-
-async def _first_with_tls(wires: list[Wire], settings: Settings) -> Wire:
-    failures: list[ConnectorError] = []
-    for wire in wires:
-        try:
-            await wire.begin(settings)
-            return wire
-        except ConnectorError as exc:
-            failures.append(exc)
-    raise failures[0]
 
 
 async def _asked(question: Awaitable[object], link: Link) -> None:

@@ -16,6 +16,7 @@ from aiormq.exceptions import (
     ChannelLockedResource,
     ChannelNotFoundEntity,
     ConnectionClosed,
+    ConnectionNotImplemented,
     DeliveryError,
     ProtocolSyntaxError,
     PublishError,
@@ -114,6 +115,8 @@ def explain_use(error: BaseException, address: str, doing: str) -> ConnectorErro
             )
         case TooLong():
             return Misconfigured(f"{address}: {error}", hint="Read this queue with a client of its own.")
+        case ConnectionNotImplemented():
+            return Misconfigured(f"{address}: {_words(error)}", hint="Use a queue of another type.")
         case ConnectionClosed():
             return Unreachable(
                 f"{address} closed the connection while it {doing}: {_words(error)}",
@@ -156,7 +159,11 @@ def _lost(error: AMQPConnectionError, address: str) -> ConnectorError:
             f"{address} ended the TLS session: {cause.reason or 'no reason given'}",
             hint="It may want another client certificate: check keyStoreName.",
         )
-    return network_error(cause if isinstance(cause, ConnectionError) else ConnectionError(), address)
+    # Where it resets the connection over a certificate that it does not accept, its reason may get lost on the way.
+    return Unreachable(
+        f"{address} closed the connection",
+        hint="Look at the broker's own log for the reason, such as a client certificate that it does not accept; then retry.",
+    )
 
 
 def _words(error: AMQPError) -> str:

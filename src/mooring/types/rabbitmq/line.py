@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiormq.channel import Channel
-from aiormq.exceptions import DeliveryError
+from aiormq.exceptions import ChannelInvalidStateError, ConnectionClosed, DeliveryError
 
 from mooring.errors import Unreachable
 from mooring.types.rabbitmq.faults import explain_use
 from mooring.types.rabbitmq.link import GOODBYE_S, Link
 
 CHANNELS = 32
+REASON_S = 0.2
 
 
 class _Session:
@@ -62,9 +63,7 @@ class Line:
             self._leave(session, channel, usable=isinstance(exc, DeliveryError))
             if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
                 raise
-            # The driver also cancels what waits for a connection that is gone.
-            lost = isinstance(exc, asyncio.CancelledError)
-            known = explain_use(ConnectionError() if lost else exc, session.link.address, doing)
+            known = explain_use(await _reason(exc, session.link), session.link.address, doing)
             if known is None:
                 raise
             raise known from exc
@@ -141,6 +140,21 @@ async def _close(session: _Session, channel: Channel) -> None:
         session.link.wire.abort()
     finally:
         session.places.release()
+
+
+async def _reason(error: BaseException, link: Link) -> BaseException:
+    """What ended the connection, where the driver says of an operation only that it ended with it."""
+    if not isinstance(error, asyncio.CancelledError | ChannelInvalidStateError):
+        return error
+    if not link.is_opened:
+        closing = link.closing
+        await asyncio.wait([closing], timeout=REASON_S)
+        why = closing.exception() if closing.done() and not closing.cancelled() else None
+        if isinstance(why, ConnectionClosed):
+            # Whatever it was that the broker did not like, it was not this operation.
+            return ConnectionClosed(None, why.args[-1] if why.args else None)
+        return why or ConnectionError()
+    return ConnectionError()
 
 
 def _held_back(link: Link) -> Unreachable:

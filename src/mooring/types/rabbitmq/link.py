@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import aio_pika
 import pamqp.frame
@@ -24,11 +24,12 @@ from aiormq.auth import AuthMechanism
 from aiormq.channel import Channel
 from aiormq.connection import Connection, FrameReceiver, TransportFactory
 
-from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
+from mooring.errors import ConnectorError, Misconfigured, Unreachable
 from mooring.plugin.network import network_error, resolve
 from mooring.types.rabbitmq.faults import Refused, TooLong, explain_handshake
 from mooring.types.rabbitmq.settings import Broker, Settings
 
+T = TypeVar("T")
 LONGEST_BODY = 16 * 1024 * 1024
 USUAL_FRAME = 128 * 1024
 UNLIMITED_CHANNELS = 65535
@@ -216,24 +217,36 @@ class Client(aio_pika.Connection):
 
 
 async def connect(settings: Settings) -> Link:
+    """A connection to the first broker that can be had, in their order. Raises `ConnectorError`."""
+
+    async def attempt(broker: Broker) -> Link:
+        wire = await dial(broker)
+        try:
+            return await speak(wire, settings)
+        except BaseException:
+            wire.abort()
+            raise
+
+    return await first_of([(broker, broker) for broker in settings.brokers], attempt, settings)
+
+
+async def first_of(
+    candidates: Sequence[tuple[Broker, T]], attempt: Callable[[T], Awaitable[Link]], settings: Settings
+) -> Link:
     """
-    A connection to the first broker that can be had, in their order.
+    What *attempt* gives for the first of *candidates* that it works for.
 
     A refused login, or virtual host, ends it: the next broker would count the same wrong password.
     Raises `ConnectorError`.
     """
     failures: list[ConnectorError] = []
-    for broker in settings.brokers:
-        is_last = broker is settings.brokers[-1]
-        limits = [limit for limit in (settings.timeout_s, None if is_last else NEXT_BROKER_S) if limit is not None]
+    for number, (broker, candidate) in enumerate(candidates, start=1):
         try:
-            async with asyncio.timeout(min(limits, default=None)):
-                return await _connect_to(broker, settings)
-        except TimeoutError:
-            failures.append(network_error(TimeoutError(), broker.address))
-        except Rejected:
-            raise
+            async with patience(broker, settings, is_last=number == len(candidates)):
+                return await attempt(candidate)
         except ConnectorError as exc:
+            if isinstance(exc.__cause__, Refused):
+                raise
             failures.append(exc)
     if len(failures) == 1:
         raise failures[0]
@@ -241,13 +254,15 @@ async def connect(settings: Settings) -> Link:
     raise type(failures[0])(f"none of {len(failures)} brokers can be used: {told}", hint=failures[0].hint)
 
 
-async def _connect_to(broker: Broker, settings: Settings) -> Link:
-    wire = await dial(broker)
+@asynccontextmanager
+async def patience(broker: Broker, settings: Settings, *, is_last: bool) -> AsyncIterator[None]:
+    """As long as *broker* may take: what the config says, and less where there is another one to try."""
+    limits = [limit for limit in (settings.timeout_s, None if is_last else NEXT_BROKER_S) if limit is not None]
     try:
-        return await speak(wire, settings)
-    except BaseException:
-        wire.abort()
-        raise
+        async with asyncio.timeout(min(limits, default=None)):
+            yield
+    except TimeoutError:
+        raise network_error(TimeoutError(), broker.address) from None
 
 
 async def dial(broker: Broker) -> Wire:

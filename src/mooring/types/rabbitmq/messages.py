@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ from mooring.plugin.fields import NO_CONTROL
 from mooring.types.rabbitmq.model import RabbitMqConfig, short
 
 Encoding = Literal["text", "base64"]
+LONGEST_NAME = 128
 LONGEST_HEADERS = 64 * 1024
 _BINARY = frozenset(chr(code) for code in (*range(9), 11, 12, *range(14, 32), 127))
 _Short = Annotated[str, StringConstraints(pattern=NO_CONTROL, max_length=255), AfterValidator(short)]
@@ -195,9 +196,12 @@ def from_delivered(message: DeliveredMessage) -> Received:
     )
 
 
-def _check_headers(headers: Mapping[str, Any]) -> None:
+def _check_headers(headers: dict[str, Any]) -> None:
     try:
-        size = len(pamqp.encode.field_table(dict(headers)))
+        if not all(len(name.encode()) <= LONGEST_NAME for name in _names(headers)):
+            # The driver would cut it off.
+            raise ValueError
+        size = len(pamqp.encode.field_table(headers))
     except (TypeError, ValueError, OverflowError, RecursionError, struct.error):
         raise Misconfigured(
             "a header cannot be sent",
@@ -208,6 +212,14 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
         raise Misconfigured(
             f"the headers have {size} bytes, and at most {LONGEST_HEADERS} can be sent", hint="Put it into the value."
         )
+
+
+def _names(item: Any) -> Iterator[str]:
+    if isinstance(item, dict):
+        yield from item
+    inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    for one in inner:
+        yield from _names(one)
 
 
 def _text(data: bytes) -> tuple[str, Encoding]:

@@ -1,0 +1,120 @@
+"""Reading back what syslog and GELF servers got: each writes one JSON object per message into a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SEEN_WITHIN_S = 5.0
+
+
+def messages(file: str | Path) -> Iterator[dict[str, Any]]:
+    """Every message in the server's file, in the order in which it came."""
+    path = Path(file)
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.endswith("}"):  # the last one may be half written
+                yield json.loads(line)
+
+
+def matching(file: str | Path, mark: str) -> list[dict[str, Any]]:
+    """The messages with *mark* in their text; rsyslog keeps the byte order mark and a blank before it."""
+    found = []
+    for message in messages(file):
+        text = str(message.get("text", message.get("message", "")))
+        if mark in text:
+            found.append({**message, "text": text.lstrip(" \ufeff")})
+    return found
+
+
+def message_with(file: str | Path, mark: str) -> dict[str, Any] | None:
+    """The first message with *mark* in its text, or None."""
+    return next(iter(matching(file, mark)), None)
+
+
+def wait_for(file: str | Path, mark: str, count: int = 1) -> list[dict[str, Any]]:
+    """`matching` once there are *count*, or what is there after some seconds."""
+    return until(lambda: matching(file, mark), lambda found: len(found) >= count)
+
+
+def until(look: Callable[[], Any], enough: Callable[[Any], bool] = bool) -> Any:
+    """What *look* returns once it is *enough*, or after some seconds."""
+    deadline = time.monotonic() + SEEN_WITHIN_S
+    while True:
+        found = look()
+        if enough(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
+
+
+class FakeLogServer:
+    """
+    Stands in for a syslog or GELF server over TCP that misbehaves: it keeps what it gets, and can be cut or stopped.
+
+    Attributes:
+        got: All bytes, of all connections in turn.
+        connections: How many there have been.
+        reads: Whether it takes what it is sent.
+        greeting: What it says to a new client; a real one says nothing.
+        ends_after: How many bytes of a connection it takes before it closes its own side of it.
+    """
+
+    def __init__(self, *, reads: bool = True, greeting: bytes = b"", ends_after: int | None = None) -> None:
+        self.got = b""
+        self.connections = 0
+        self.reads, self.greeting, self.ends_after = reads, greeting, ends_after
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> FakeLogServer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, on the same port as before where there was one."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self, *, reset: bool = False) -> None:
+        """Stop listening and end all connections; with a reset instead of an orderly end, if so wished."""
+        if self._server is not None:
+            self._server.close()
+        self.cut(reset=reset)
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End all connections."""
+        for writer in list(self._writers):
+            if reset:
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort() if reset else writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        taken = 0
+        try:
+            if self.greeting:
+                writer.write(self.greeting)
+            while self.reads and (data := await reader.read(65536)):
+                self.got += data
+                taken += len(data)
+                if self.ends_after is not None and taken >= self.ends_after:
+                    writer.write_eof()
+                    self.ends_after = None
+            await asyncio.sleep(0 if self.reads else 60)
+        except OSError:
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
