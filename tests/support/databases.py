@@ -44,4 +44,3 @@ def hive_server() -> Service:
     if "hive" not in service_state():
         pytest.skip("hive is not running: python -m tools.services start hive")
     return service("hive")
-

@@ -7,29 +7,29 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 SEEN_WITHIN_S = 5.0
 
 
-def messages(file: str | Path) -> Iterator[dict[str, Any]]:
-    """Every message in the server's file, in the order in which it came."""
-    path = Path(file)
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.endswith("}"):  # the last one may be half written
-                yield json.loads(line)
-
-
 def matching(file: str | Path, mark: str) -> list[dict[str, Any]]:
-    """The messages with *mark* in their text; rsyslog keeps the byte order mark and a blank before it."""
-    found = []
-    for message in messages(file):
-        text = str(message.get("text", message.get("message", "")))
-        if mark in text:
-            found.append({**message, "text": text.lstrip(" \ufeff")})
+    """
+    The messages with *mark* in their text, in the order in which they came.
+
+    Its first word must be of ASCII. rsyslog keeps the byte order mark, and the blank, before a text.
+    """
+    path, word = Path(file), mark.split()[0].encode()[:32]
+    found: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open("rb") as lines:
+            for line in lines:
+                if word in line and line.endswith(b"}\n"):  # the last one may be half written
+                    message = json.loads(line)
+                    text = str(message.get("text", message.get("message", ""))).lstrip(" \ufeff")
+                    if mark in text:
+                        found.append({**message, "text": text})
     return found
 
 

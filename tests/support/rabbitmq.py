@@ -17,7 +17,7 @@ from tools.services.servers.rabbitmq import control
 from tests.support.services import Service, service
 
 _COLUMNS = (
-    "pid", "user", "vhost", "auth_mechanism", "ssl", "ssl_protocol", "peer_cert_subject", "channel_max", "frame_max", "timeout",
+    "user", "vhost", "auth_mechanism", "ssl", "ssl_protocol", "peer_cert_subject", "channel_max", "frame_max", "timeout",
     "channels", "client_properties",
 )  # fmt: skip
 
@@ -111,8 +111,11 @@ def connections(broker: Service, name: str) -> list[dict[str, Any]]:
 
 def close_connections(broker: Service, name: str, reason: str) -> None:
     """Let the broker close every connection that calls itself *name*."""
-    for row in connections(broker, name):
-        control(broker, "close_connection", row["pid"], reason)
+    # Only its text form writes an id as it wants to read it.
+    for line in control(broker, "list_connections", "--no-table-headers", "pid", "client_properties").splitlines():
+        process, _, properties = line.partition("\t")
+        if f'"{name}"' in properties:
+            control(broker, "close_connection", process, reason)
 
 
 def _announced(row: dict[str, Any], wanted: str) -> str | None:

@@ -11,6 +11,9 @@ import unicodedata
 from functools import lru_cache
 
 MAX_LENGTH = 255
+ADMIN_PROJECT = "admin"
+"""The project whose keystores and certificates every other project may use too."""
+
 _FORBIDDEN = frozenset("/\\?#%")
 
 

@@ -7,9 +7,11 @@ The only module of the kit that imports a driver, and so only those who speak SS
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import asyncssh
 
@@ -196,33 +198,37 @@ async def hang_up(connection: asyncssh.SSHClientConnection) -> None:
         connection.abort()
 
 
-async def verified_and_logged_in(
-    line: Line,
-    host_key_step: Callable[[Awaitable[None]], Awaitable[None]],
-) -> asyncssh.SSHClientConnection:
-    """
-    A new connection for a probe, in two steps: *host_key_step* is handed the wait for the host key.
+class Steps(Protocol):
+    """Where a probe is written down."""
 
-    What comes after it is the login, which the caller awaits.
-    """
+    def step(self, name: str) -> AbstractAsyncContextManager[None]: ...
+    def unknown(self, why: str) -> None: ...
+
+
+@asynccontextmanager
+async def probed(line: Line, steps: Steps) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection of its own, in the steps `host key` and `login`; closed afterwards."""
     accepted = asyncio.Event()
     connecting = asyncio.create_task(line.connect(accepted.set))
-
-    async def host_key() -> None:
-        waiting = asyncio.create_task(accepted.wait())
-        try:
-            await asyncio.wait([waiting, connecting], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-        if not accepted.is_set():
-            await connecting
-
+    waiting = asyncio.create_task(accepted.wait())
     try:
-        await host_key_step(host_key())
-        return await connecting
-    except BaseException:
+        async with steps.step("host key"):
+            await asyncio.wait([waiting, connecting], return_when=asyncio.FIRST_COMPLETED)
+            if not accepted.is_set():
+                await connecting
+            if line.host_key.pinned is None:
+                steps.unknown(
+                    f"the server has the host key {line.host_key.known}, which is trusted at first use;"
+                    " whether it is the right one, only who runs the server can tell: then put it into hostKeyFingerprint"
+                )
+        async with steps.step("login"):
+            connection = await connecting
+        yield connection
+    finally:
+        waiting.cancel()
         connecting.cancel()
-        raise
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await hang_up(await connecting)
 
 
 def explain(error: BaseException, address: str, username: str) -> ConnectorError | None:

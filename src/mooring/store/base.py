@@ -21,7 +21,12 @@ from mooring.domain.records import (
     Deployment,
     DesiredRow,
     Environment,
+    FoundMaterial,
+    Material,
+    MaterialContent,
+    MaterialSecret,
     Project,
+    Reference,
     SealedSecret,
     Token,
     Worker,
@@ -36,6 +41,10 @@ class Stale(Conflict):
 
 class NameTaken(Conflict):
     """Another record has that name."""
+
+
+class AliasTaken(Conflict):
+    """Another certificate has that alias in the same project and environment."""
 
 
 @record
@@ -87,11 +96,51 @@ class DeleteConnection:
 
 
 @record
+class SaveMaterial:
+    """
+    Create a keystore or certificate (`expected_generation` None), or replace one that still has that generation.
+
+    `contents` is all that it has from now on; what other environments had is destroyed. `secrets` are those to
+    write, `dropped` (environment, key) of those to destroy. Connections that use it are desired anew, in the same
+    generation, wherever something else stands behind their references now.
+    """
+
+    material: Material
+    expected_generation: int | None
+    contents: Sequence[MaterialContent]
+    secrets: Sequence[MaterialSecret]
+    dropped: Sequence[tuple[str, str]]
+    audit: AuditEntry
+    idempotency: Idempotency | None = None
+
+
+@record
+class DeleteMaterial:
+    """Destroy a keystore or certificate with all it held; connections that use it are desired anew, without it."""
+
+    material: Material
+    audit: AuditEntry
+    idempotency: Idempotency | None = None
+
+
+@record
+class IndexReferences:
+    """
+    What connections use that were stored before materials were kept: (connection, its document, its references).
+
+    A connection that moved meanwhile is left alone: whoever moved it said what it uses.
+    """
+
+    connections: Sequence[tuple[Connection, str, tuple[Reference, ...]]]
+    at: int
+
+
+@record
 class NoteRequest:
     """Remember a request under an Idempotency-Key that found nothing to change, with what it answers about."""
 
     idempotency: Idempotency
-    connection: Connection
+    connection: Connection | Material
     deployments: Sequence[Deployment]
 
 
@@ -112,7 +161,7 @@ class CreateProject:
 
 @record
 class DeleteProject:
-    """Refused with `Conflict`, which says what, while it has connections or an environment is bound to it alone."""
+    """Refused with `Conflict`, which says what, while it has connections or materials, or an environment is bound to it alone."""
 
     project: Project
     audit: AuditEntry
@@ -239,7 +288,7 @@ class Forget:
 
 
 Change = (
-    SaveConnection | DeleteConnection | NoteRequest | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
+    SaveConnection | DeleteConnection | SaveMaterial | DeleteMaterial | IndexReferences | NoteRequest | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
     | DeleteEnvironment | StartEpoch | CreateToken | RevokeToken | TouchTokens | CreateEnrolment | EnrolWorker
     | ForgetWorker | SeeWorkers | SaveDataKey | SaveEnvironmentKey | Record | SetMeta | Forget
 )  # fmt: skip
@@ -312,6 +361,30 @@ class Store(Protocol):
         self, project_id: str, type_name: str | None, order: str, descending: bool, offset: int, limit: int
     ) -> list[str]:
         """One page of documents. *order* is name, type, createdAt or updatedAt."""
+
+    async def material(self, project_id: str, noun: str, name_key: str) -> Material | None: ...
+    async def materials(self, project_id: str, noun: str) -> list[tuple[Material, list[MaterialContent]]]:
+        """Every keystore, or every certificate, of a project in the order of their name keys, with what they have."""
+
+    async def material_contents(self, material_id: str) -> list[MaterialContent]:
+        """What a material has, by environment."""
+
+    async def material_secrets(self, material_id: str) -> list[MaterialSecret]: ...
+    async def sealed_material(self, environment: str, content: bytes) -> tuple[str, MaterialSecret] | None:
+        """Id of the material whose content in *environment* has the hash *content*, and that content, sealed."""
+
+    async def found_materials(
+        self, project_id: str, environment: str, references: Sequence[Reference]
+    ) -> list[FoundMaterial | None]:
+        """
+        What stands behind each of *references* in one environment, as one snapshot.
+
+        The own project's comes first, then that of the project `admin`; what is looked for first is the reference's
+        noun, then the other one. A material of the own project hides that of `admin` also where it has nothing.
+        """
+
+    async def material_users(self, material: Material) -> list[tuple[Connection, str]]:
+        """The connections whose references find *material*, in some environment or in none, with their projects' names."""
 
     async def delta(self, environment: str, after: int, limit: int) -> tuple[Environment, list[DesiredRow]]:
         """The environment and the rows of its desired state beyond revision *after*, oldest first, of one snapshot."""

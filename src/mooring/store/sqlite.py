@@ -5,16 +5,31 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import apsw
 
-from mooring.domain.records import Connection, Deployment, DesiredRow, Environment, Project, SealedSecret, Token, Worker
+from mooring.domain.records import (
+    Connection,
+    Deployment,
+    DesiredRow,
+    Environment,
+    FoundMaterial,
+    Material,
+    MaterialContent,
+    MaterialSecret,
+    Project,
+    Reference,
+    SealedSecret,
+    Token,
+    Worker,
+)
 from mooring.errors import Conflict, MooringError, Unavailable
 from mooring.kit.log import log
+from mooring.store import sqlite_materials
 from mooring.store.base import (
     Change,
     Committed,
@@ -34,6 +49,7 @@ from mooring.store.sqlite_changes import Transaction
 from mooring.store.writer import GroupWriter
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 PAGE = 500
 MAX_REMEMBERED = 10_000
@@ -47,7 +63,7 @@ _EVERYBODYS = (
 )  # fmt: skip
 """What fails for every change alike: trying them one by one would not help."""
 
-_CONNECTION = "id, project, name, name_key, type, enabled, deploy, generation, document, hash, created_at, updated_at"
+_CONNECTION = sqlite_materials.CONNECTION
 _TOKEN = "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash, parent"
 _WORKER = (
     "id, environment, name, public_key, secret_hash, incarnation, version, observed_epoch, observed_revision,"
@@ -92,6 +108,14 @@ class SqliteStore:
         """Every row."""
         try:
             return self._read.execute(sql, values).fetchall()
+        except apsw.Error as exc:
+            raise _unavailable(exc) from exc
+
+    def _asked(self, question: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """What *question* finds, all of it in one snapshot."""
+        try:
+            with self._read as db:
+                return question(db, *args, **named)
         except apsw.Error as exc:
             raise _unavailable(exc) from exc
 
@@ -257,11 +281,11 @@ class SqliteStore:
         row = self._one(
             f"SELECT {_CONNECTION} FROM connections WHERE project = ? AND name_key = ?", (project_id, name_key)
         )
-        return _connection(row) if row else None
+        return sqlite_materials.connection_of(row) if row else None
 
     async def connection_by_id(self, connection_id: str) -> Connection | None:
         row = self._one(f"SELECT {_CONNECTION} FROM connections WHERE id = ?", (connection_id,))
-        return _connection(row) if row else None
+        return sqlite_materials.connection_of(row) if row else None
 
     async def document(self, project_id: str, name_key: str) -> tuple[str, int] | None:
         found: tuple[str, int] | None = self._one(
@@ -307,6 +331,29 @@ class SqliteStore:
             (project_id, *([type_name] if type_name else []), limit, offset),
         )
         return [document for (document,) in rows]
+
+    async def material(self, project_id: str, noun: str, name_key: str) -> Material | None:
+        return self._asked(sqlite_materials.material, project_id, noun, name_key)
+
+    async def materials(self, project_id: str, noun: str) -> list[tuple[Material, list[MaterialContent]]]:
+        return self._asked(sqlite_materials.materials, project_id, noun)
+
+    async def material_contents(self, material_id: str) -> list[MaterialContent]:
+        return self._asked(sqlite_materials.contents, material_id)
+
+    async def material_secrets(self, material_id: str) -> list[MaterialSecret]:
+        return self._asked(sqlite_materials.secrets, material_id)
+
+    async def sealed_material(self, environment: str, content: bytes) -> tuple[str, MaterialSecret] | None:
+        return self._asked(sqlite_materials.sealed, environment, content)
+
+    async def found_materials(
+        self, project_id: str, environment: str, references: Sequence[Reference]
+    ) -> list[FoundMaterial | None]:
+        return self._asked(sqlite_materials.found, project_id, environment, references)
+
+    async def material_users(self, material: Material) -> list[tuple[Connection, str]]:
+        return self._asked(sqlite_materials.users, material)
 
     async def delta(self, environment: str, after: int, limit: int) -> tuple[Environment, list[DesiredRow]]:
         with self._read:  # one snapshot for both
@@ -439,12 +486,6 @@ def _unavailable(exc: Exception) -> Unavailable:
     if isinstance(exc, apsw.BusyError | apsw.LockedError):
         return Unavailable("the database is locked by another process", hint="Find who has the file open.")
     return Unavailable(f"the database cannot be used ({type(exc).__name__})", hint="Look at the log and the disk.")
-
-
-def _connection(row: Any) -> Connection:
-    values = list(row)
-    values[5:7] = bool(row[5]), bool(row[6])
-    return Connection(*values)
 
 
 def _token(row: Any) -> Token:

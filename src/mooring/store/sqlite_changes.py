@@ -11,38 +11,32 @@ import apsw
 
 from mooring.domain.digest import EMPTY, add, term
 from mooring.domain.names import name_key
-from mooring.domain.records import AuditEntry, Connection, Deployment, Environment
+from mooring.domain.records import AuditEntry, Connection, Deployment, Environment, Material
 from mooring.errors import Conflict
 from mooring.kit.ids import new_id
 from mooring.kit.record import record
+from mooring.store import sqlite_access, sqlite_materials
 from mooring.store.base import (
     Change,
     Committed,
-    CreateEnrolment,
     CreateProject,
-    CreateToken,
     DeleteConnection,
     DeleteEnvironment,
     DeleteProject,
-    EnrolWorker,
     FinishIdempotency,
     Forget,
-    ForgetWorker,
     Idempotency,
     IdempotencyRecord,
     NameTaken,
     NoteRequest,
     Record,
-    RevokeToken,
     SaveConnection,
     SaveDataKey,
     SaveEnvironment,
     SaveEnvironmentKey,
-    SeeWorkers,
     SetMeta,
     Stale,
     StartEpoch,
-    TouchTokens,
 )
 
 _ROWS = {
@@ -119,7 +113,7 @@ class Transaction:
     # connections
 
     def _save_connection(self, change: SaveConnection) -> Committed:
-        replayed = self._replayed(change.idempotency)
+        replayed = self.replayed(change.idempotency)
         if replayed:
             return Committed(replayed=replayed)
         connection = change.connection
@@ -135,11 +129,13 @@ class Transaction:
             for secret in change.secrets
         ]
         self._put_off.add(connection.id)
+        if connection.references or change.expected_generation is not None:
+            sqlite_materials.write_references(self.db, connection.id, connection.references)
         deployments: tuple[Deployment, ...] = ()
         if connection.deploy or change.was_deployed:
             deployments = self._desire(connection, connection.deploy, change.audit, change.expected_generation is None)
-        self._audit(change.audit)
-        self._remember(change.idempotency, connection, deployments)
+        self.write_audit(change.audit)
+        self.remember(change.idempotency, connection, deployments)
         return Committed(deployments)
 
     def _write_put_off(self, connection: str) -> None:
@@ -155,9 +151,9 @@ class Transaction:
         try:
             self.db.execute(
                 "INSERT INTO connections (id, project, name, name_key, type, enabled, deploy, generation, document, hash,"
-                " created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                " created_at, updated_at, refers) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (c.id, c.project, c.name, c.name_key, c.type, c.enabled, c.deploy, c.generation, c.document, c.hash,
-                 c.created_at, c.updated_at),
+                 c.created_at, c.updated_at, sqlite_materials.refers_of(c.references) if c.references else None),
             )  # fmt: skip
         except apsw.ConstraintError:
             raise NameTaken("the name is taken") from None
@@ -166,9 +162,9 @@ class Transaction:
         try:
             self.db.execute(
                 "UPDATE connections SET name = ?, name_key = ?, enabled = ?, deploy = ?, generation = ?, document = ?,"
-                " hash = ?, updated_at = ? WHERE id = ? AND generation = ?",
-                (c.name, c.name_key, c.enabled, c.deploy, c.generation, c.document, c.hash, c.updated_at, c.id,
-                 expected_generation),
+                " hash = ?, updated_at = ?, refers = ? WHERE id = ? AND generation = ?",
+                (c.name, c.name_key, c.enabled, c.deploy, c.generation, c.document, c.hash, c.updated_at,
+                 sqlite_materials.refers_of(c.references), c.id, expected_generation),
             )  # fmt: skip
         except apsw.ConstraintError:
             raise NameTaken("the name is taken") from None
@@ -176,7 +172,7 @@ class Transaction:
             raise Stale("the connection changed meanwhile")
 
     def _delete_connection(self, change: DeleteConnection) -> Committed:
-        replayed = self._replayed(change.idempotency)
+        replayed = self.replayed(change.idempotency)
         if replayed:
             return Committed(replayed=replayed)
         connection = change.connection
@@ -187,10 +183,12 @@ class Transaction:
         if self.db.changes() != 1:
             raise Stale("the connection changed meanwhile")
         self.db.execute("DELETE FROM secrets WHERE connection = ?", (connection.id,))
+        if connection.references:
+            sqlite_materials.write_references(self.db, connection.id, ())
         gone = replace(connection, generation=connection.generation + 1)
         deployments = self._desire(gone, False, change.audit, False)
-        self._audit(change.audit)
-        self._remember(change.idempotency, gone, deployments)
+        self.write_audit(change.audit)
+        self.remember(change.idempotency, gone, deployments)
         return Committed(deployments)
 
     # desired state
@@ -201,19 +199,27 @@ class Transaction:
         for environment in self._targets_of(c.project):
             if not present and not self._holds(environment, c.id):
                 continue
-            revision = self._desire_in(environment, c.id, c.generation, present, c.hash, audit.at, is_new)
-            deployment = Deployment(
-                new_id("dep"), environment, c.id, c.generation, revision, audit.request_id, audit.at
-            )
-            self._waiting["deployments"].append(
-                (deployment.id, environment, c.id, c.generation, revision, audit.request_id, audit.at)
-            )
-            deployments.append(deployment)
+            content = self.content_in(environment, c) if c.references and present else c.hash
+            revision = self.desire_in(environment, c.id, c.generation, present, content, audit.at, is_new)
+            deployments.append(self.deploy(environment, c, revision, audit))
         return tuple(deployments)
 
-    def _desire_in(
+    def deploy(self, environment: str, c: Connection, revision: int, audit: AuditEntry) -> Deployment:
+        """A deployment of *c* that begins now, with the *revision* of the environment that tells of it."""
+        deployment = Deployment(new_id("dep"), environment, c.id, c.generation, revision, audit.request_id, audit.at)
+        self._waiting["deployments"].append(
+            (deployment.id, environment, c.id, c.generation, revision, audit.request_id, audit.at)
+        )
+        return deployment
+
+    def content_in(self, environment: str, c: Connection) -> bytes:
+        """The hash of what workers of *environment* hold of *c*: also of the materials that it uses there."""
+        return sqlite_materials.content_in(self.db, environment, c.project, c.hash, c.references)
+
+    def desire_in(
         self, environment: str, connection: str, generation: int, present: bool, content: bytes, at: int, is_new: bool
     ) -> int:
+        """The environment's next revision says that its workers hold this, or let go of it; that revision."""
         head = self._head(environment)
         change = term(connection, generation, content) if present else 0
         if not is_new:
@@ -280,12 +286,14 @@ class Transaction:
             )
         except apsw.ConstraintError:
             raise NameTaken("the name is taken") from None
-        self._audit(change.audit)
+        self.write_audit(change.audit)
         return Committed()
 
     def _delete_project(self, change: DeleteProject) -> Committed:
         if self.db.execute("SELECT 1 FROM connections WHERE project = ? LIMIT 1", (change.project.id,)).get:
             raise Conflict("its connections")
+        if self.db.execute("SELECT 1 FROM materials WHERE project = ? LIMIT 1", (change.project.id,)).get:
+            raise Conflict("its keystores and certificates")
         if self.db.execute(
             "SELECT 1 FROM environment_projects p WHERE project = ? AND NOT EXISTS (SELECT 1 FROM environment_projects o"
             " WHERE o.environment = p.environment AND o.project <> p.project) LIMIT 1",
@@ -297,7 +305,7 @@ class Transaction:
         self.db.execute("DELETE FROM environment_projects WHERE project = ?", (change.project.id,))
         self._targets.clear()
         self._known_projects.clear()
-        self._audit(change.audit)
+        self.write_audit(change.audit)
         return Committed()
 
     def _save_environment(self, change: SaveEnvironment) -> Committed:
@@ -337,7 +345,7 @@ class Transaction:
         )
         self._targets.clear()
         self._fit_desired(e, change.audit.at)
-        self._audit(change.audit)
+        self.write_audit(change.audit)
         return Committed()
 
     def _fit_desired(self, e: Environment, at: int) -> None:
@@ -346,102 +354,39 @@ class Transaction:
         should = {}
         if e.status != "UNPUBLISHED":
             rows: Any = self.db.execute(
-                f"SELECT id, generation, hash FROM connections WHERE deploy{wanted}", e.projects
+                f"SELECT id, generation, hash, project, refers FROM connections WHERE deploy{wanted}", e.projects
             )
-            should = {connection: (generation, content) for connection, generation, content in rows}
+            should = {connection: (generation, *what) for connection, generation, *what in rows}
         held: Any = self.db.execute(
             "SELECT connection, generation FROM desired WHERE environment = ? AND present", (e.id,)
         ).fetchall()
         has = dict(held)
-        for connection, (generation, content) in should.items():
+        for connection, (generation, content, project, refers) in should.items():
             if connection not in has:
-                self._desire_in(e.id, connection, generation, True, content, at, False)
+                if refers:
+                    references = sqlite_materials.references_of(refers)
+                    content = sqlite_materials.content_in(self.db, e.id, project, content, references)
+                self.desire_in(e.id, connection, generation, True, content, at, False)
         for connection, generation in has.items():
             if connection not in should:
-                self._desire_in(e.id, connection, generation, False, b"", at, False)
+                self.desire_in(e.id, connection, generation, False, b"", at, False)
 
     def _delete_environment(self, change: DeleteEnvironment) -> Committed:
         environment = change.environment.id
-        for table in ("desired", "environment_projects", "environment_keys", "workers", "enrolments", "deployments"):
+        for table in (
+            "desired", "environment_projects", "environment_keys", "workers", "enrolments", "deployments",
+            "material_contents", "material_secrets",
+        ):  # fmt: skip
             self.db.execute(f"DELETE FROM {table} WHERE environment = ?", (environment,))
         self.db.execute("DELETE FROM environments WHERE id = ?", (environment,))
         self._heads.pop(environment, None)
         self._dirty.discard(environment)
         self._targets.clear()
-        self._audit(change.audit)
+        self.write_audit(change.audit)
         return Committed()
 
     def _start_epoch(self, change: StartEpoch) -> Committed:
         self.db.execute("UPDATE environments SET epoch = ? WHERE id = ?", (change.epoch, change.environment))
-        return Committed()
-
-    # tokens and workers
-
-    def _create_token(self, change: CreateToken) -> Committed:
-        t = change.token
-        self.db.execute(
-            "INSERT INTO tokens (id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at,"
-            " secret_hash, parent) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (t.id, t.name, t.owner, t.project, " ".join(sorted(t.grants)), t.created_at, t.expires_at, t.revoked_at,
-             t.last_used_at, t.secret_hash, t.parent),
-        )  # fmt: skip
-        self._audit(change.audit)
-        return Committed()
-
-    def _revoke_token(self, change: RevokeToken) -> Committed:
-        self.db.execute(
-            "UPDATE tokens SET revoked_at = ? WHERE (id = ? OR parent = ?) AND revoked_at IS NULL",
-            (change.at, change.token, change.token),
-        )
-        self._audit(change.audit)
-        return Committed()
-
-    def _touch_tokens(self, change: TouchTokens) -> Committed:
-        self.db.executemany(
-            "UPDATE tokens SET last_used_at = ? WHERE id = ?", [(at, token) for token, at in change.used.items()]
-        )
-        return Committed()
-
-    def _create_enrolment(self, change: CreateEnrolment) -> Committed:
-        self.db.execute(
-            "INSERT INTO enrolments (id, environment, secret_hash, expires_at) VALUES (?,?,?,?)",
-            (change.id, change.environment, change.secret_hash, change.expires_at),
-        )
-        self._audit(change.audit)
-        return Committed()
-
-    def _enrol_worker(self, change: EnrolWorker) -> Committed:
-        self.db.execute(
-            "UPDATE enrolments SET used_at = ? WHERE id = ? AND secret_hash = ? AND environment = ? AND used_at IS NULL"
-            " AND expires_at > ?",
-            (change.at, change.enrolment, change.secret_hash, change.worker.environment, change.at),
-        )
-        if self.db.changes() != 1:
-            raise Conflict("the enrolment token was used before, has expired, or never was")
-        w = change.worker
-        self.db.execute(
-            "INSERT INTO workers (id, environment, name, public_key, secret_hash, incarnation, version, observed_epoch,"
-            " observed_revision, lease_until, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (w.id, w.environment, w.name, w.public_key, w.secret_hash, w.incarnation, w.version, w.observed_epoch,
-             w.observed_revision, w.lease_until, w.created_at),
-        )  # fmt: skip
-        self._audit(change.audit)
-        return Committed()
-
-    def _forget_worker(self, change: ForgetWorker) -> Committed:
-        self.db.execute("DELETE FROM workers WHERE id = ?", (change.worker,))
-        self._audit(change.audit)
-        return Committed()
-
-    def _see_workers(self, change: SeeWorkers) -> Committed:
-        self.db.executemany(
-            "UPDATE workers SET incarnation = ?, version = ?, observed_epoch = ?, observed_revision = ?, lease_until = ?"
-            " WHERE id = ?",
-            [
-                (w.incarnation, w.version, w.observed_epoch, w.observed_revision, w.lease_until, w.id)
-                for w in change.workers
-            ],
-        )
         return Committed()
 
     # keys, bookkeeping
@@ -460,7 +405,7 @@ class Transaction:
         return Committed()
 
     def _record(self, change: Record) -> Committed:
-        self._audit(change.audit)
+        self.write_audit(change.audit)
         return Committed()
 
     def _set_meta(self, change: SetMeta) -> Committed:
@@ -472,7 +417,8 @@ class Transaction:
         self.db.execute("DELETE FROM deployments WHERE created_at < ?", (change.deployments_before,))
         return Committed()
 
-    def _replayed(self, idempotency: Idempotency | None) -> IdempotencyRecord | None:
+    def replayed(self, idempotency: Idempotency | None) -> IdempotencyRecord | None:
+        """What was committed under that key before, if anything."""
         if idempotency is None:
             return None
         row = self.db.execute(
@@ -481,7 +427,10 @@ class Transaction:
         ).get
         return IdempotencyRecord(row[0], tuple(json.loads(row[1])), *row[2:]) if row else None
 
-    def _remember(self, idempotency: Idempotency | None, c: Connection, deployments: tuple[Deployment, ...]) -> None:
+    def remember(
+        self, idempotency: Idempotency | None, c: Connection | Material, deployments: tuple[Deployment, ...]
+    ) -> None:
+        """Note what is committed now under that key."""
         if idempotency is None:
             return
         self.db.execute(
@@ -491,9 +440,9 @@ class Transaction:
         )  # fmt: skip
 
     def _note_request(self, change: NoteRequest) -> Committed:
-        replayed = self._replayed(change.idempotency)
+        replayed = self.replayed(change.idempotency)
         if not replayed:
-            self._remember(change.idempotency, change.connection, tuple(change.deployments))
+            self.remember(change.idempotency, change.connection, tuple(change.deployments))
         return Committed(replayed=replayed)
 
     def _finish_idempotency(self, change: FinishIdempotency) -> Committed:
@@ -502,13 +451,16 @@ class Transaction:
         )
         return Committed()
 
-    def _audit(self, entry: AuditEntry) -> None:
+    def write_audit(self, entry: AuditEntry) -> None:
+        """The entry of a change, at the end of the transaction."""
         self._waiting["audit"].append(
             (entry.at, entry.actor, entry.token, entry.request_id, entry.address, entry.action, entry.noun, entry.noun_id,
              entry.name, entry.project, json.dumps(entry.changed))
         )  # fmt: skip
 
     _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {
+        **sqlite_access.MAKERS,
+        **sqlite_materials.MAKERS,
         SaveConnection: _save_connection,
         DeleteConnection: _delete_connection,
         NoteRequest: _note_request,
@@ -518,13 +470,6 @@ class Transaction:
         SaveEnvironment: _save_environment,
         DeleteEnvironment: _delete_environment,
         StartEpoch: _start_epoch,
-        CreateToken: _create_token,
-        RevokeToken: _revoke_token,
-        TouchTokens: _touch_tokens,
-        CreateEnrolment: _create_enrolment,
-        EnrolWorker: _enrol_worker,
-        ForgetWorker: _forget_worker,
-        SeeWorkers: _see_workers,
         SaveDataKey: _save_data_key,
         SaveEnvironmentKey: _save_environment_key,
         Record: _record,

@@ -1,6 +1,9 @@
 """Elasticsearch 8 from Maven Central: TLS and passwords by its own security module, client certificates too."""
 
+from pathlib import Path
 from typing import ClassVar
+
+from cryptography.x509 import load_pem_x509_certificates
 
 from tools.services.context import Context
 from tools.services.search_node import OWNER, SearchNode, pbkdf2
@@ -20,7 +23,6 @@ cluster.routing.allocation.disk.threshold_enabled: false
 action.destructive_requires_name: false
 xpack.security.enabled: true
 xpack.security.authc.realms.file.file1.order: 0
-xpack.security.authc.realms.native.native1.order: 1
 """
 
 _TLS = """\
@@ -72,9 +74,15 @@ class Elasticsearch(SearchNode):
             node += _PLAIN
         context.write(config / "elasticsearch.yml", node + self.further_settings(), OWNER)
         context.write(config / "roles.yml", _ROLES, OWNER)
-        context.write(config / "role_mapping.yml", "", OWNER)
-        context.write(config / "users", f"{entry['admin_user']}:{pbkdf2(entry['admin_password'])}\n", OWNER)
-        context.write(config / "users_roles", f"superuser:{entry['admin_user']}\n", OWNER)
+        context.write(config / "role_mapping.yml", f'writer: ["{_name_in(context.certificates.client)}"]\n', OWNER)
+        users = (
+            (entry["admin_user"], entry["admin_password"], "superuser"),
+            (entry["user"], entry["password"], "writer"),
+            (entry["reader"], entry["reader_password"], "reader"),
+        )
+        lines = "".join(f"{user}:{pbkdf2(password)}\n" for user, password, _ in users)
+        context.write(config / "users", lines, OWNER)
+        context.write(config / "users_roles", "".join(f"{role}:{user}\n" for user, _, role in users), OWNER)
         logging = (folder / "home" / "config" / "log4j2.properties").read_bytes()
         context.write(config / "log4j2.properties", logging, OWNER)
         self.spawn(context, folder, "elasticsearch", {"prefix": "ES"})
@@ -84,20 +92,10 @@ class Elasticsearch(SearchNode):
         """What only this version needs to be told."""
         return "xpack.security.autoconfiguration.enabled: false\n"
 
-    def prepare(self, entry: Entry) -> None:
-        for user, password, role in (
-            (entry["user"], entry["password"], "writer"),
-            (entry["reader"], entry["reader_password"], "reader"),
-        ):
-            self.must(
-                entry,
-                "PUT",
-                f"/_security/user/{user}",
-                f'{{"password": "{password}", "roles": ["{role}"], "enabled": true}}',
-            )
-        if self.scheme == "https":
-            rule = '{"roles": ["writer"], "enabled": true, "rules": {"field": {"realm.name": "pki1"}}}'
-            self.must(entry, "PUT", "/_security/role_mapping/certificates", rule)
+
+def _name_in(certificate: Path) -> str:
+    """Whom *certificate* is for, as a role mapping names him."""
+    return load_pem_x509_certificates(certificate.read_bytes())[0].subject.rfc4514_string()
 
 
 SERVER = Elasticsearch()

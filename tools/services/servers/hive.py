@@ -144,7 +144,11 @@ class Hive(Server):
         key = load_pem_private_key(issued.server_rsa_key.read_bytes(), None)
         certificate = load_pem_x509_certificate(issued.server_rsa.read_bytes())
         packed = pkcs12.serialize_key_and_certificates(
-            b"server", key, certificate, None, BestAvailableEncryption(word.encode())  # type: ignore[arg-type]
+            b"server",
+            key,
+            certificate,
+            None,
+            BestAvailableEncryption(word.encode()),  # type: ignore[arg-type]
         )
         return context.write(folder / "keystore.p12", packed), word
 

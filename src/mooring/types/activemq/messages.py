@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -236,7 +237,7 @@ def plain(item: Any) -> Any:
             return {"base64": base64.b64encode(item).decode()}
         case datetime():
             return item.isoformat()
-        case float() if item != item or item in (float("inf"), float("-inf")):
+        case float() if not math.isfinite(item):
             return str(item)
         case str():
             return str(item)

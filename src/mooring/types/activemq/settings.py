@@ -46,11 +46,11 @@ class Broker:
 
     @property
     def no_delay(self) -> bool:
-        return flag(self.options, True, "tcpNoDelay", "transport.tcpNoDelay")
+        return flag_of(self.options, True, "tcpNoDelay", "transport.tcpNoDelay")
 
     @property
     def keep_alive(self) -> bool:
-        return flag(self.options, False, "keepAlive", "transport.tcpKeepAlive")
+        return flag_of(self.options, False, "keepAlive", "transport.tcpKeepAlive")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def settings_of(config: ActiveMqConfig, context: Context) -> Settings:
     user, password = _login(config, everywhere)
     return Settings(
         brokers=tuple(_brokers(config, url, general, context)),
-        randomize=url.failover and flag(general, True, "randomize", "failover.randomize"),
+        randomize=url.failover and flag_of(general, True, "randomize", "failover.randomize"),
         retry=_retry(general) if url.failover else Retry(),
         user=user,
         password=password,
@@ -145,7 +145,7 @@ def settings_of(config: ActiveMqConfig, context: Context) -> Settings:
     )
 
 
-def number(options: dict[str, str], default: float, *names: str) -> float:
+def number_of(options: dict[str, str], default: float, *names: str) -> float:
     """The first of *names* that is among *options*, as a number. Raises `Misconfigured`."""
     for name in names:
         if name in options:
@@ -159,7 +159,7 @@ def number(options: dict[str, str], default: float, *names: str) -> float:
     return default
 
 
-def flag(options: dict[str, str], default: bool, *names: str) -> bool:
+def flag_of(options: dict[str, str], default: bool, *names: str) -> bool:
     """The first of *names* that is among *options*, as true or false."""
     found = next((options[name] for name in names if name in options), None)
     return default if found is None else found.lower() == "true"
@@ -208,17 +208,19 @@ def _retry(options: dict[str, str]) -> Retry:
     def named(name: str) -> tuple[str, str]:
         return name, f"failover.{name}"
 
-    rounds = int(number(options, _UNLIMITED, *named("maxReconnectAttempts")))
-    first = int(number(options, _UNLIMITED, *named("startupMaxReconnectAttempts")))
-    grows = flag(options, True, "useExponentialBackOff", "failover.useReconnectBackOff")
-    factor = number(options, 2.0, "reconnectDelayExponent", "backOffMultiplier", "failover.reconnectBackOffMultiplier")
-    limit = number(options, _UNLIMITED, "timeout") / 1000
+    rounds = int(number_of(options, _UNLIMITED, *named("maxReconnectAttempts")))
+    first = int(number_of(options, _UNLIMITED, *named("startupMaxReconnectAttempts")))
+    grows = flag_of(options, True, "useExponentialBackOff", "failover.useReconnectBackOff")
+    factor = number_of(
+        options, 2.0, "reconnectDelayExponent", "backOffMultiplier", "failover.reconnectBackOffMultiplier"
+    )
+    limit = number_of(options, _UNLIMITED, "timeout") / 1000
     return Retry(
         rounds=None if rounds < 0 else max(1, rounds),
         first_rounds=(None if rounds < 0 else max(1, rounds)) if first < 0 else max(1, first),
-        delay_s=max(0.0, number(options, 10, *named("initialReconnectDelay"), "failover.reconnectDelay")) / 1000,
+        delay_s=max(0.0, number_of(options, 10, *named("initialReconnectDelay"), "failover.reconnectDelay")) / 1000,
         factor=max(1.0, factor) if grows else 1.0,
-        longest_s=max(0.0, number(options, 30_000, *named("maxReconnectDelay"))) / 1000,
+        longest_s=max(0.0, number_of(options, 30_000, *named("maxReconnectDelay"))) / 1000,
         patience_s=limit if limit > 0 else FAILOVER_S if rounds < 0 else None,
     )
 

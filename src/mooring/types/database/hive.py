@@ -29,6 +29,7 @@ from mooring.types.database.statement import HIVE, bound
 from mooring.types.database.values import plain
 
 MOST_MESSAGE: Final = 4 * MOST_BYTES
+MOST_GREETING: Final = 64 * 1024
 NO_PASSWORD: Final = "anonymous"
 """What a server without passwords is told, which wants to hear something."""
 
@@ -75,6 +76,8 @@ class HiveDriver(BlockingDriver[Any]):
             secured(session, self._tls)
         transport = self._transport(session)
         transport.open()
+        if isinstance(transport, TSaslClientTransport):
+            transport._trans.most = MOST_MESSAGE
         protocol = TBinaryProtocolAccelerated(
             transport, string_length_limit=MOST_MESSAGE, container_length_limit=1_000_000
         )
@@ -107,7 +110,7 @@ class HiveDriver(BlockingDriver[Any]):
         columns = [re.sub(r"^\w+\.(?=\w+$)", "", column[0]) for column in cursor.description or ()]
         binary = [column[1] == "BINARY" for column in cursor.description or ()]
         while columns and not found.is_full:
-            chunk = cursor.fetchmany(found.next_chunk())
+            chunk = _more(cursor, found.next_chunk())
             if not chunk:
                 break
             for row in chunk:
@@ -119,7 +122,7 @@ class HiveDriver(BlockingDriver[Any]):
         cursor = self._run(session, sql, parameters)
         count = 0
         if cursor.has_result_set and cursor.description:
-            while chunk := cursor.fetchmany(CHUNK):
+            while chunk := _more(cursor, CHUNK):
                 count += len(chunk)
         cursor.close_operation()
         return Done(count)
@@ -154,6 +157,14 @@ class HiveDriver(BlockingDriver[Any]):
         return translated(error, self.address)
 
 
+def _more(cursor: Any, count: int) -> Any:
+    try:
+        return cursor.fetchmany(count)
+    except IndexError:
+        # Spark announces a result for statements that have none, and sends no column of it.
+        return []
+
+
 def _value(value: Any, is_binary: bool) -> Any:
     # Arrays, maps and structs come as bytes that hold JSON.
     return plain(value.decode("utf-8", "replace") if isinstance(value, bytes) and not is_binary else value)
@@ -171,6 +182,7 @@ class _Bounded(TTransportBase):  # type: ignore[misc]  # the library has no type
 
     def __init__(self, below: TSocket) -> None:
         self._below = below
+        self.most = MOST_GREETING
 
     def isOpen(self) -> bool:  # noqa: N802 - Thrift's name
         return True
@@ -182,10 +194,16 @@ class _Bounded(TTransportBase):  # type: ignore[misc]  # the library has no type
         self._below.close()
 
     def read(self, size: int) -> bytes:
-        if size > MOST_MESSAGE:
-            raise TTransportException(TTransportException.UNKNOWN, "too large")
         read: bytes = self._below.read(size)
         return read
+
+    def readAll(self, size: int) -> bytes:  # noqa: N802 - Thrift's name
+        if size > self.most:
+            raise TTransportException(TTransportException.UNKNOWN, "too large")
+        read = bytearray()
+        while len(read) < size:
+            read += self._below.read(min(size - len(read), 1 << 20))
+        return bytes(read)
 
     def write(self, data: bytes) -> None:
         self._below.write(data)

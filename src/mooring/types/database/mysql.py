@@ -353,6 +353,12 @@ def _server_error(error: MySQLError, address: str, mode: str) -> ConnectorError:
         return _no_tls(address, mode)
     if isinstance(error, InterfaceError):
         code = _GONE
+    if code == 0:
+        # The client library's own: packets out of order, or none that it knows.
+        return Unreachable(
+            f"{address} does not speak MySQL's protocol",
+            hint="Check that the address is that of a MySQL or MariaDB server.",
+        )
     said = _said(code, str(error.args[1]) if len(error.args) > 1 else "")
     known = next((entry[1:] for entry in _CODES if code in entry[0]), _REFUSED)
     kind, message, hint = known

@@ -58,6 +58,7 @@ class PostgresDriver(Driver[Session]):
         self.settings = settings
         self.address = settings.address
         self._tls = settings.tls
+        self._met = False
         self._max_statements = 0 if parameters.get("prepareThreshold") == "0" else settings.max_statements
         self._connect_s = settings.seconds("connectTimeout", "loginTimeout") or CONNECT_S
         self._statement_s = settings.seconds("socketTimeout")
@@ -82,11 +83,34 @@ class PostgresDriver(Driver[Session]):
         }
 
     async def connect(self) -> Session:
+        met, self._met = self._met, False
         try:
             async with asyncio.timeout(self._connect_s):
-                return Session(await self._connected())
+                if not met:
+                    await self._greet()
+                session = Session(await self._connected())
         except TimeoutError as exc:
             raise network_error(exc, self.address) from exc
+        self._met = True
+        return session
+
+    async def _greet(self) -> None:
+        """
+        Where TLS is off, ask for it all the same, on a connection of its own: only PostgreSQL knows an answer.
+
+        What answers anything else would be read by the client library for as long as it goes on.
+        """
+        if self._tls.mode != "disable":
+            return
+        for host, port in self.settings.target.endpoints:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection(host, port, limit=1024)
+                try:
+                    writer.write(_SSL_REQUEST)
+                    if await reader.read(1) not in (b"S", b"N", b"E", b""):
+                        raise _no_postgres(f"{host}:{port}")
+                finally:
+                    writer.close()
 
     async def _connected(self) -> asyncpg.Connection:
         if self._tls.mode not in ("allow", "prefer"):
@@ -313,6 +337,13 @@ def _argument(index: int, kind: str, value: Any) -> Any:
 
 
 # --- errors ----------------------------------------------------------------------------------------------------
+
+
+def _no_postgres(address: str) -> Unreachable:
+    return Unreachable(
+        f"{address} does not speak PostgreSQL's protocol",
+        hint="Check that the address is that of a PostgreSQL server.",
+    )
 
 
 def _no_tls(address: str, mode: str) -> Misconfigured:

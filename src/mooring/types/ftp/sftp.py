@@ -29,8 +29,8 @@ _FULL = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
 class SftpFiles:
     """The files below a directory, over one SFTP session that any number may use at a time."""
 
-    def __init__(self, client: SFTPClient, base: str) -> None:
-        self.client = client
+    def __init__(self, connection: asyncssh.SSHClientConnection, client: SFTPClient, base: str) -> None:
+        self.connection, self.client = connection, client
         self._base = base.rstrip("/")
 
     @classmethod
@@ -47,7 +47,7 @@ class SftpFiles:
         except BaseException:
             client.exit()
             raise
-        return cls(client, base)
+        return cls(connection, client, base)
 
     async def size(self, path: str) -> int | None:
         """Bytes of a file; None where there is none."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from mooring.errors import ConnectorError
 from mooring.kit import ssh
-from mooring.plugin.network import network_error, resolve
+from mooring.plugin.network import dial, network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.ftp import sftp
 from mooring.types.ftp.faults import Cut, Missing
@@ -68,11 +68,10 @@ class SftpServer(Server):
         line = self._line
         async with probe.step("resolve"):
             await resolve(line.host, line.port)
-        async with ssh.probed(line, probe.step) as connection:
-            if line.host_key.pinned is None:
-                ssh.note_first_use(probe.steps, line.host_key)
-            async with probe.step("working directory"):
-                (await SftpFiles.over(connection, self.directory)).client.exit()
+        async with probe.step("connect"):
+            await dial(line.host, line.port)
+        async with ssh.probed(line, probe) as connection, probe.step("working directory"):
+            (await SftpFiles.over(connection, self.directory)).client.exit()
 
     def explain(self, error: BaseException) -> ConnectorError | None:
         if isinstance(error, Cut | Missing):

@@ -26,6 +26,7 @@ from mooring.types.rabbitmq.messages import (
     Published,
     Received,
     ReceiveRequest,
+    check_room,
     from_delivered,
     to_bytes,
 )
@@ -77,6 +78,8 @@ class RabbitMqConnector(Connector[RabbitMqConfig]):
         if not properties.message_id:
             properties.message_id = uuid.uuid4().hex
         async with self._publishing.channel("took the message, and may or may not have kept it") as channel:
+            if request.headers:
+                check_room(properties, channel.max_content_size)
             # The driver's own wait for the socket is not needed: the confirm says more.
             await channel.basic_publish(
                 body,

@@ -28,7 +28,8 @@ from mooring.plugin.network import network_error
 
 LONGEST = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]+")
-_LOGIN_REFUSED, _FRAME_ERROR, _NOT_ALLOWED, _INTERNAL = 403, 501, 530, 541
+_FOR_NOW = re.compile(r"limit \(\d+\) is reached|is down$")
+_LOGIN_REFUSED, _FRAME_ERROR, _NOT_ALLOWED = 403, 501, 530
 
 UNINTELLIGIBLE = (PAMQPException, ProtocolSyntaxError, struct.error, ValueError, LookupError, TypeError, AttributeError)
 """What the driver raises over bytes that are no AMQP."""
@@ -145,7 +146,7 @@ def clean(text: object) -> str:
 
 def _vhost_refused(error: Refused, address: str, user: str, vhost: str) -> ConnectorError:
     said = f"{address} refused the virtual host '{vhost}' to {user}: {clean(error.text)}"
-    if "limit" in error.text or "is down" in error.text:
+    if _FOR_NOW.search(error.text):
         return Unreachable(said, hint="Wait, then retry; or raise the limit on the broker.")
     if "refused for user" in error.text:
         return Rejected(said, hint="Let the user have permissions in this virtual host.")

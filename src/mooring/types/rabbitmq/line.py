@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 from aiormq.channel import Channel
 from aiormq.exceptions import ChannelInvalidStateError, ConnectionClosed, DeliveryError
@@ -15,6 +16,7 @@ from mooring.types.rabbitmq.link import GOODBYE_S, Link
 
 CHANNELS = 32
 REASON_S = 0.2
+CLOSED_S = 0.01
 
 
 class _Session:
@@ -24,6 +26,14 @@ class _Session:
         self.link = link
         self.idle: list[Channel] = []
         self.places = asyncio.Semaphore(min(CHANNELS, link.channel_limit))
+
+    def free(self) -> Channel | None:
+        """A channel that is open and that nobody uses."""
+        while self.idle:
+            channel = self.idle.pop()
+            if not channel.is_closed:
+                return channel
+        return None
 
 
 class Line:
@@ -52,22 +62,24 @@ class Line:
         that the broker gives what was read from it, and not acknowledged, to others.
         """
         session = await self._place()
-        channel: Channel | None = None
+        channel, number = session.free(), 0
         try:
             if not session.link.takes_messages():
                 raise _held_back(session.link)
-            channel = await _channel_of(session)
+            number = session.link.free_number() if channel is None else channel.number
+            channel = channel or await session.link.new_channel(number, confirms=True)
             yield channel
         except BaseException as exc:
             # A message that was not taken says nothing against the channel.
-            self._leave(session, channel, usable=isinstance(exc, DeliveryError))
+            usable = isinstance(exc, DeliveryError) or number == 0
+            self._leave(session, channel, number, usable=usable)
             if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
                 raise
             known = explain_use(await _reason(exc, session.link), session.link.address, doing)
             if known is None:
                 raise
             raise known from exc
-        self._leave(session, channel, usable=True)
+        self._leave(session, channel, number, usable=True)
 
     async def close(self) -> None:
         """Say goodbye. Safe twice; the next use connects anew."""
@@ -110,31 +122,30 @@ class Line:
         self._session = session = _Session(await self._connect())
         return session
 
-    def _leave(self, session: _Session, channel: Channel | None, *, usable: bool) -> None:
-        """Give *channel* back, or close it; then its place is free once its number is."""
-        if usable and channel is not None:
-            session.idle.append(channel)
+    def _leave(self, session: _Session, channel: Channel | None, number: int, *, usable: bool) -> None:
+        """Give *channel* back, or close what has its *number*; the place is free once the number is."""
+        if usable:
+            if channel is not None:
+                session.idle.append(channel)
             session.places.release()
             return
-        if channel is None or channel.is_closed or not session.link.is_opened:
+        # One whose opening was interrupted is known by its number only.
+        held = session.link.channels.get(number)
+        if held is None or channel not in (None, held) or not session.link.is_opened:
             session.places.release()
             return
-        task = asyncio.create_task(_close(session, channel))
+        task = asyncio.create_task(_close(session, cast(Channel, held)))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
 
-async def _channel_of(session: _Session) -> Channel:
-    while session.idle:
-        channel = session.idle.pop()
-        if not channel.is_closed:
-            return channel
-    return await session.link.new_channel(confirms=True)
-
-
 async def _close(session: _Session, channel: Channel) -> None:
     try:
-        await channel.close(timeout=GOODBYE_S)
+        async with asyncio.timeout(GOODBYE_S):
+            await channel.close()
+            # An interrupted question closes its channel by itself, and does not wait for the broker's answer.
+            while session.link.is_opened and session.link.channels.get(channel.number) is channel:  # noqa: ASYNC110  # the driver tells nobody
+                await asyncio.sleep(CLOSED_S)
     except (TimeoutError, asyncio.CancelledError):
         # A broker that does not even do that is of no use any more.
         session.link.wire.abort()

@@ -157,14 +157,18 @@ class Link(Connection):
         waiting.close()
         return False
 
-    async def new_channel(self, *, confirms: bool) -> Channel:
-        """A channel of its own. Raises `Unreachable` where no more are granted."""
+    def free_number(self) -> int:
+        """The lowest number that no channel has. Raises `Unreachable` where no more are granted."""
         # The driver itself would count on, past what was agreed, while lower numbers are free.
-        number = next((number for number in range(1, self.channel_limit + 1) if number not in self.channels), None)
-        if number is None:
-            raise Unreachable(
-                f"{self.address} grants no more channels at a time", hint="Raise connectionFactoryRequestedChannelMax."
-            )
+        for number in range(1, self.channel_limit + 1):
+            if number not in self.channels:
+                return number
+        raise Unreachable(
+            f"{self.address} grants no more channels at a time", hint="Raise connectionFactoryRequestedChannelMax."
+        )
+
+    async def new_channel(self, number: int, *, confirms: bool) -> Channel:
+        """A channel of its own, open."""
         return cast(Channel, await self.channel(number, publisher_confirms=confirms))
 
     async def leave(self) -> None:
@@ -299,7 +303,7 @@ async def speak(wire: Wire, settings: Settings) -> Link:
 @asynccontextmanager
 async def channel_of(link: Link) -> AsyncIterator[Channel]:
     """A channel for a moment."""
-    channel = await link.new_channel(confirms=False)
+    channel = await link.new_channel(link.free_number(), confirms=False)
     try:
         yield channel
     finally:

@@ -25,6 +25,7 @@ from mooring.types.rabbitmq.model import RabbitMqConfig, short
 Encoding = Literal["text", "base64"]
 LONGEST_NAME = 128
 LONGEST_HEADERS = 64 * 1024
+_AROUND_PROPERTIES = 16
 _BINARY = frozenset(chr(code) for code in (*range(9), 11, 12, *range(14, 32), 127))
 _Short = Annotated[str, StringConstraints(pattern=NO_CONTROL, max_length=255), AfterValidator(short)]
 
@@ -167,6 +168,16 @@ def to_bytes(value: Any, encoding: Encoding) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, TypeError):
         raise Misconfigured("the value is not text or JSON", hint="Send text, JSON, or bytes in base64.") from None
+
+
+def check_room(properties: Basic.Properties, room: int) -> None:
+    """Whether *properties* fit a frame of *room* bytes; one that does not would end the connection. Raises `Misconfigured`."""
+    size = len(properties.marshal()) + _AROUND_PROPERTIES
+    if size > room:
+        raise Misconfigured(
+            f"the headers and properties have {size} bytes, and a frame has room for {room}",
+            hint="Put less into the headers, or raise connectionFactoryRequestedFrameMax.",
+        )
 
 
 def from_delivered(message: DeliveredMessage) -> Received:

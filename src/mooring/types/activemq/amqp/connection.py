@@ -9,7 +9,7 @@ from typing import Any
 from mooring.types.activemq.amqp.codec import Described, Symbol, UByte, UInt, decode, encode
 from mooring.types.activemq.amqp.links import Link, Receiver, Sender
 from mooring.types.activemq.faults import Garbled, LoginRefused, Lost, Refused
-from mooring.types.activemq.settings import IDLE_MS, Broker, Settings, number
+from mooring.types.activemq.settings import IDLE_MS, Broker, Settings, number_of
 from mooring.types.activemq.wire import LONGEST_FRAME, Frames, Wire
 
 (
@@ -61,8 +61,8 @@ class Connection(Wire):
     async def log_in(self, settings: Settings, client_id: str) -> None:
         """Say who we are, and open the connection and its session. Raises `Refused`, `Lost` or `Garbled`."""
         options = self._broker.options
-        idle_ms = int(number(options, IDLE_MS, "amqp.idleTimeout"))
-        frame = int(number(options, _FRAME, "amqp.maxFrameSize"))
+        idle_ms = int(number_of(options, IDLE_MS, "amqp.idleTimeout"))
+        frame = int(number_of(options, _FRAME, "amqp.maxFrameSize"))
         frame = min(max(frame, _SMALLEST_FRAME), LONGEST_FRAME) if frame > 0 else _FRAME
         host = options.get("amqp.vhost") or self._broker.host
         await self._sasl(settings, host)

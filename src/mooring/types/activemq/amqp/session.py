@@ -284,7 +284,8 @@ def _check(state: Described | None) -> None:
         return
     if state.code == _TRANSACTIONAL:
         inner = state.field(1)
-        return _check(inner if isinstance(inner, Described) else None)
+        _check(inner if isinstance(inner, Described) else None)
+        return
     error = state.field(0)
     if state.code == _REJECTED and isinstance(error, Described):
         raise Refused(str(error.field(0) or "amqp:internal-error"), str(error.field(1) or ""))

@@ -12,7 +12,7 @@ from mooring.types.activemq.messages import Incoming
 from mooring.types.activemq.openwire import commands
 from mooring.types.activemq.openwire.commands import Command
 from mooring.types.activemq.openwire.marshal import Long, integer
-from mooring.types.activemq.settings import INACTIVITY_MS, Broker, Settings, flag, number
+from mooring.types.activemq.settings import INACTIVITY_MS, Broker, Settings, flag_of, number_of
 from mooring.types.activemq.wire import LONGEST_FRAME, LONGEST_MESSAGE, Frames, Wire
 
 _OLDEST = 10
@@ -43,9 +43,9 @@ class Connection(Wire):
     async def log_in(self, settings: Settings, client_id: str) -> None:
         """Agree on the wire format, and say who we are. Raises `Refused`, `Lost` or `Garbled`."""
         options = self._broker.options
-        watched = flag(options, True, "useInactivityMonitor")
-        inactivity = int(number(options, INACTIVITY_MS, "wireFormat.maxInactivityDuration")) if watched else 0
-        longest = int(number(options, LONGEST_FRAME, "wireFormat.maxFrameSize"))
+        watched = flag_of(options, True, "useInactivityMonitor")
+        inactivity = int(number_of(options, INACTIVITY_MS, "wireFormat.maxInactivityDuration")) if watched else 0
+        longest = int(number_of(options, LONGEST_FRAME, "wireFormat.maxFrameSize"))
         self._frames.longest = min(max(longest, 1024), LONGEST_FRAME)
         self.send(commands.wire_format(_proposal(inactivity)))
         theirs = await self._format

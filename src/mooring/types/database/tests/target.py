@@ -65,11 +65,13 @@ def _sql(name: str, url: str, tls: str, *, stores: tuple[str, ...] = ()) -> Iter
     kept = {
         "trust": Store(trusted=Path(server.ca).read_text()),
         "identity": Store(
-            chain=Path(server.certificates["client"]).read_text(), key=Path(server.certificates["client_key"]).read_text()
+            chain=Path(server.certificates["client"]).read_text(),
+            key=Path(server.certificates["client_key"]).read_text(),
         ),
     }
-    body |= {field: store for field, store in (("trustStoreName", "trust"), ("keyStoreName", "identity")) if store in stores}
-    verified = "verified" in tls or "mutual" in tls
+    body |= {
+        field: store for field, store in (("trustStoreName", "trust"), ("keyStoreName", "identity")) if store in stores
+    }
     ends: dict[str, Any] = {}
     spoiled: dict[str, Any] = {}
     if tls:
@@ -77,9 +79,10 @@ def _sql(name: str, url: str, tls: str, *, stores: tuple[str, ...] = ()) -> Iter
         if name == "mariadb":
             # Its server speaks first: a greeting that makes no sense is no server's.
             ends["garbage"] = ends["endless"] = Ends(Unreachable, "tls")
-    if verified:
+    if stores:
         spoiled = {
-            weather: partial(_shown, body, _GREETINGS[name], weather) for weather in ("wrong_ca", "wrong_name", "expired")
+            weather: partial(_shown, body, _GREETINGS[name], weather)
+            for weather in ("wrong_ca", "wrong_name", "expired")
         }
     elif tls:
         ends |= dict.fromkeys(("wrong_ca", "wrong_name", "expired"), "this mode looks at no certificate")
@@ -228,7 +231,10 @@ def _hive(*, https: bool) -> Iterator[Any]:
             "password": server["password"],
         },
         operation="execute",
-        request={"sql": f"create table {name} using json location '{table}' as select ? as name", "parameters": [name]},
+        request={
+            "sql": f"create table if not exists {name} using json location '{table}' as select ? as name",
+            "parameters": [name],
+        },
         # A table is a folder of files.
         seen=lambda answer: any(name in file.read_text() for file in table.glob("*.json")),
         server=f"HiveServer2 of {server['version']}",

@@ -133,11 +133,11 @@ async def test_a_search_goes_as_deep_as_the_scope_says(slapd, scope, base, expec
 )
 async def test_a_filter_finds_what_ldapsearch_finds(slapd, asked):
     """Every form of a filter means the same here as to the directory's own tool."""
-    async with connected(real(slapd, baseDn=slapd["base"])) as guard:
+    async with connected(real(slapd)) as guard:
         found = await guard.use("search", {"filter": asked, "attributes": ["1.1"], "limit": 500})
 
     blanks = re.sub(r" *([()&]) *", r"\1", asked) if asked.startswith("( &") else asked
-    assert names(found) == set(ldapsearch(slapd, blanks.replace("**", "*"), "1.1"))
+    assert names(found) == set(ldapsearch(slapd, blanks.replace("**", "*"), "1.1", base=f"ou=people,{slapd['base']}"))
 
 
 @pytest.mark.parametrize("user", ["*", "ada)(uid=*", "ada)(|(uid=*", "\\2a", "a\0", "(", "ada*", "ş)(&"])
@@ -448,7 +448,7 @@ async def test_start_tls_trusts_what_the_worker_trusts(slapd):
 
     async with connected(secure, ca_file=slapd.ca) as guard:
         assert (await guard.use("search", {"user": "ada"})).count == 1
-    assert "issuer" in (await failure(secure)).message
+    assert "not accepted" in (await failure(secure)).message
 
 
 async def test_start_tls_that_is_not_to_be_had():
@@ -583,7 +583,7 @@ async def test_only_what_is_named_is_trusted(slapd):
     error = await failure(checked(slapd, "tls_port"), materials=Materials(**{"directory-ca": other}), ca_file=slapd.ca)
 
     assert isinstance(error, Misconfigured)
-    assert "issuer" in error.message
+    assert "not accepted" in error.message
 
 
 async def test_a_missing_store_is_found_at_open(slapd):
@@ -676,7 +676,6 @@ BIG = b"x" * (MAX_MESSAGE + 1)
         b"raw:\x30\x80\x02\x01\x02\x61\x00\x00\x00",
         b"raw:\x30\x84\x7f\xff\xff\xff",
         b"raw:\x30\x00",
-        b"raw:\x30\x05\x02\x03\x01",
         b"raw:" + b"\x30\x84\x00\x00\xff\xff" + b"\x05\x00" * 32767 + b"\x05",
         b"raw:" + framed(2, element(0x64, text("x"))),
         b"raw:" + framed(2, element(0x64, text("x"), element(SEQUENCE, element(SEQUENCE, text("a"))))),
@@ -688,7 +687,7 @@ BIG = b"x" * (MAX_MESSAGE + 1)
         b"raw:" + element(SEQUENCE, integer(2), result(0x65), element(0xA0, element(SEQUENCE))),
         b"raw:" + framed(2, entry("x", a=BIG)),
     ],
-    ids=range(15),
+    ids=range(14),
 )  # fmt: skip
 async def test_what_is_no_ldap_is_told_so(reply):
     """Whatever comes instead of an answer, the error says so, and the session is given up."""
@@ -943,7 +942,7 @@ async def test_opening_does_no_network_io():
 async def test_there_is_no_native_client(slapd):
     """Who asks for a driver's client is told to use the operations."""
     async with connected(real(slapd)) as guard:
-        with pytest.raises(Misconfigured, match="no driver|driver's client"):
+        with pytest.raises(Misconfigured, match="no driver's|driver's client"):
             await guard.native()
 
 

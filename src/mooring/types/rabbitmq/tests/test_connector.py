@@ -206,6 +206,16 @@ async def test_headers_have_a_size(body):
     assert "65536" in error.message
 
 
+async def test_headers_have_room_in_a_small_frame_or_are_told(rabbitmq, queue, body):
+    """Headers that do not fit the agreed frame are refused, and the connection serves on."""
+    async with connected({**body, "connectionFactoryRequestedFrameMax": 4096}) as guard:
+        error = await failed(guard.use("publish", {"value": "x", "headers": {"a": "x" * 4500}}))
+        await guard.use("publish", {"value": "x", "headers": {"a": "x" * 3900}})
+
+    assert isinstance(error, Misconfigured)
+    assert waiting(rabbitmq, queue) == 1
+
+
 async def test_values_are_text_json_or_bytes(rabbitmq, queue, body):
     """Text is sent as it is, other JSON as JSON, base64 as what it stands for."""
     async with connected(body) as guard:
@@ -822,6 +832,7 @@ async def test_one_channel_is_enough(rabbitmq, queue, body):
         for _ in range(3):
             await failed(guard.use("publish", {"value": "x", "headers": {"CC": "no list"}}))
             await failed(guard.use("receive", {}, 0.1))
+            await failed(guard.use("publish", {"value": "x"}, 0.0001))
             await guard.use("publish", {"value": "x"})
             assert values(await guard.use("receive", {})) == ["x"]
 
