@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,8 @@ class Hook:
 
 
 @contextlib.contextmanager
-def hook_server(*keys: str) -> Iterator[Hook]:
-    """A hook on a free port."""
+def hook_server(*keys: str, tls: ssl.SSLContext | None = None) -> Iterator[Hook]:
+    """A hook on a free port, behind *tls* where it is given."""
     hook = Hook(keys=set(keys))
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,6 +48,8 @@ def hook_server(*keys: str) -> Iterator[Hook]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     hook.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

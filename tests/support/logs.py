@@ -20,7 +20,7 @@ def matching(file: str | Path, mark: str) -> list[dict[str, Any]]:
 
     Its first word must be of ASCII. rsyslog keeps the byte order mark, and the blank, before a text.
     """
-    path, word = Path(file), mark.split()[0].encode()[:32]
+    path, word = Path(file), mark.split(maxsplit=1)[0].encode()[:32]
     found: list[dict[str, Any]] = []
     if path.exists():
         with path.open("rb") as lines:
@@ -60,6 +60,7 @@ class FakeLogServer:
     Attributes:
         got: All bytes, of all connections in turn.
         connections: How many there have been.
+        ended: Set once it has closed its side of one, as `ends_after` says.
         reads: Whether it takes what it is sent.
         greeting: What it says to a new client; a real one says nothing.
         ends_after: How many bytes of a connection it takes before it closes its own side of it.
@@ -71,6 +72,7 @@ class FakeLogServer:
         self.reads, self.greeting, self.ends_after = reads, greeting, ends_after
         self.port = 0
         self._server: asyncio.Server | None = None
+        self.ended = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> FakeLogServer:
@@ -112,8 +114,9 @@ class FakeLogServer:
                 if self.ends_after is not None and taken >= self.ends_after:
                     writer.write_eof()
                     self.ends_after = None
+                    self.ended.set()
             await asyncio.sleep(0 if self.reads else 60)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             pass
         finally:
             self._writers.discard(writer)

@@ -29,7 +29,7 @@ HEALTHY_USES = 5
 class Outcome:
     """How a use and a probe ended in some weather."""
 
-    error: ConnectorError | Exception | None
+    error: Exception | None
     used_s: float
     stopped_at: Step | None
     probed_s: float
@@ -77,19 +77,28 @@ async def storm(variant: Variant) -> Storm:
 
 async def endure(target: Target, body: Body, weather: str) -> Outcome:
     """Use and probe a connection in some weather."""
-    ca_file = service_state().get("ca")
-    named = {**body, "name": weather}
-    error: Exception | None = None
-    began = time.monotonic()
-    async with connected(named, ca_file=ca_file, materials=target) as guard:
+    (error, used_s), (stopped_at, probed_s) = await asyncio.gather(
+        used(target, {**body, "name": weather}), probed(target, {**body, "name": weather})
+    )
+    return Outcome(error, used_s, stopped_at, probed_s)
+
+
+async def used(target: Target, body: Body) -> tuple[Exception | None, float]:
+    """How a use ended, and after how many seconds."""
+    async with connected(body, ca_file=service_state().get("ca"), materials=target) as guard:
+        began, error = time.monotonic(), None
         try:
             await guard.use(target.operation, dict(target.request), DEADLINE_S)
         except Exception as exc:
             error = exc
-        used_s = time.monotonic() - began
-    async with connected(named, ca_file=ca_file, materials=target) as guard:
+        return error, time.monotonic() - began
+
+
+async def probed(target: Target, body: Body) -> tuple[Step | None, float]:
+    """At which step a probe stopped, and after how many seconds."""
+    async with connected(body, ca_file=service_state().get("ca"), materials=target) as guard:
         report = await guard.probe(DEADLINE_S)
-    return Outcome(error, used_s, report.failure, report.took_ms / 1000)
+        return report.failure, report.took_ms / 1000
 
 
 async def healthy(target: Target) -> str:

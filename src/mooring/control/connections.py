@@ -15,8 +15,9 @@ from mooring.control.access import require, visible_project
 from mooring.control.auditing import entry
 from mooring.control.deployments import Deployments
 from mooring.control.parcels import Parcels
+from mooring.control.references import USES, References, references_in, shown
 from mooring.domain.names import name_key, why_not_a_name
-from mooring.domain.records import Actor, Connection, Project, SealedSecret
+from mooring.domain.records import Actor, Connection, Project, Reference, SealedSecret
 from mooring.errors import (
     AlreadyExists,
     BadRequest,
@@ -85,21 +86,23 @@ class Candidate:
     type: str
     public: dict[str, Any]
     secrets: Mapping[str, str]
+    references: Sequence[Reference] = ()
 
 
 class Connections:
     """The connections of every project."""
 
     def __init__(
-        self, store: Store, ring: Ring, registry: Registry, deployments: Deployments, parcels: Parcels
+        self,
+        store: Store,
+        ring: Ring,
+        registry: Registry,
+        deployments: Deployments,
+        parcels: Parcels,
+        references: References,
     ) -> None:
-        self._store, self._ring, self._registry, self._deployments, self._parcels = (
-            store,
-            ring,
-            registry,
-            deployments,
-            parcels,
-        )
+        self._store, self._ring, self._registry = store, ring, registry
+        self._deployments, self._parcels, self._references = deployments, parcels, references
 
     # reading
 
@@ -114,6 +117,8 @@ class Connections:
         found = await self._store.document(project.id, name_key(name))
         if found is None:
             raise NotFound(f"Connection (name: {name}) was not found!")
+        if USES in found[0]:
+            return await self._references.filled(project.id, found[0]), found[1]
         return found
 
     async def _reveal(self, actor: Actor, project: Project, name: str) -> tuple[str, int]:
@@ -136,7 +141,8 @@ class Connections:
                 )
             )
         )
-        return dumps({**stored.document, **values}), connection.generation
+        document = dumps({**stored.document, **values})
+        return await self._references.filled(project.id, document), connection.generation
 
     async def candidate(self, actor: Actor, project_name: str, name: str, raw: bytes | None) -> Candidate:
         """
@@ -158,7 +164,9 @@ class Connections:
                 raise NotFound(f"Connection (name: {name}) was not found!")
             secrets, _ = await self._open(connection)
             public = _Stored(connection, self._registry.get(connection.type)).public
-            return Candidate(connection.id, project, connection.name, connection.type, public, secrets)
+            return Candidate(
+                connection.id, project, connection.name, connection.type, public, secrets, connection.references
+            )
         body = read_connection_body(raw)
         card = card_of(self._registry, body.type_name or (connection.type if connection else None))
         if body.name is not None and name_key(name) != name_key(body.name):
@@ -172,23 +180,28 @@ class Connections:
             config, kept = _merged(stored, body, secrets)
             _guard_destination(stored, config, secrets, kept)
         public, opened = split(card.config, config.wire())
-        return Candidate(connection.id if connection else new_id("con"), project, name, card.name, public, opened)
+        return Candidate(
+            connection.id if connection else new_id("con"), project, name, card.name, public, opened,
+            references_in(config),
+        )  # fmt: skip
 
     async def list_all(
         self, actor: Actor, project_name: str, type_name: str | None, after: str | None = None, limit: int | None = None
     ) -> AsyncIterator[tuple[str, str]]:
         """Name keys and documents in the order of names; with *limit*, at most so many beyond the name key *after*."""
         project, card = await self._listed(actor, project_name, type_name)
-        return self._store.documents(project.id, card.name if card else None, after, limit)
+        rows = self._store.documents(project.id, card.name if card else None, after, limit)
+        return self._references.all_filled(project.id, rows)
 
     async def page(
         self, actor: Actor, project_name: str, type_name: str | None, order: str, descending: bool, page: int, size: int
     ) -> list[str]:
         """Documents of the page *page* (from 1) of *size*."""
         project, card = await self._listed(actor, project_name, type_name)
-        return await self._store.page(
+        found = await self._store.page(
             project.id, card.name if card else None, order, descending, (page - 1) * size, size
         )
+        return [await self._references.filled(project.id, document) for document in found]
 
     async def _listed(
         self, actor: Actor, project_name: str, type_name: str | None
@@ -363,17 +376,19 @@ class Connections:
         )  # fmt: skip
         content = content_hash(core.encode(), (sealed[key].sealed for key in sorted(sealed)))
         generation = 1 if before is None else before.generation + (content != before.hash)
-        warnings = [as_warning(problem) for problem in (*config.warnings(), *_missing_references(config))]
+        warnings = [as_warning(problem) for problem in config.warnings()]
+        references = references_in(config)
         rest = dumps(
             {
                 "projectName": project.name, "id": connection_id, "generation": generation,
                 "createdAt": iso(before.created_at if before else now), "updatedAt": iso(now),
                 "secretFields": _secret_fields(card.config, sealed), "warnings": warnings,
+                **({"uses": shown(references)} if references else {}),
             }
         )  # fmt: skip
         connection = Connection(
             connection_id, project.id, name, name_key(name), card.name, body.enabled, body.deploy, generation,
-            f"{core[:-1]},{rest[1:]}", content, before.created_at if before else now, now,
+            f"{core[:-1]},{rest[1:]}", content, before.created_at if before else now, now, references,
         )  # fmt: skip
         fresh = [secret for secret in sealed.values() if secret.updated_at == now]
         return _Draft(connection, secrets, fresh, [key for key in sealed_before or {} if key not in sealed], warnings)
@@ -420,7 +435,9 @@ class Connections:
         deployments = [deployment for deployment in found if deployment is not None]
         connection = await self._store.connection_by_id(record.connection)
         same = connection is not None and connection.generation == record.generation
-        warnings = json.loads(connection.document)["warnings"] if connection is not None and same else ()
+        warnings: Sequence[dict[str, Any]] = ()
+        if connection is not None and same:
+            warnings = json.loads(await self._references.filled(connection.project, connection.document))["warnings"]
         result = await self._deployments.result(deployments, ask.wait_s, record.generation, warnings)
         deploys = bool(deployments) or connection is None or connection.deploy
         return dumps({"success": True, **({"deploymentResult": result} if deploys else {})})
@@ -436,6 +453,8 @@ class Connections:
         deleted: bool = False,
     ) -> str:
         answer: dict[str, Any] = {"success": True}
+        if connection.references and not deleted:
+            warnings = [*warnings, *await self._references.warnings(connection.project, connection.references)]
         if connection.deploy or deleted:
             answer["deploymentResult"] = await self._deployments.result(
                 deployments, ask.wait_s, connection.generation, warnings
@@ -536,18 +555,6 @@ def _secret_fields(model: type[ConnectionConfig], sealed: Mapping[str, SealedSec
     for key, secret in sealed.items():
         shown[key] = {"set": True, "updatedAt": iso(secret.updated_at), "fingerprint": secret.fingerprint}
     return shown
-
-
-def _missing_references(config: ConnectionConfig) -> list[Problem]:
-    # Keystores, truststores and certificates are not kept by this version, so every one that is used is missing.
-    return [
-        Problem(
-            f"/{name}",
-            "reference_missing",
-            f"{name}: there is no keystore or certificate of that name in this project yet",
-        )
-        for name in config.references()
-    ]
 
 
 def _changed(stored: _Stored, config: ConnectionConfig, draft: _Draft) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mooring.errors import Busy, Unavailable
 from mooring.wire.frames import ProbeResult
@@ -54,9 +54,9 @@ class Jobs:
         """Whether the worker's stream is open here."""
         return worker_id in self._outboxes
 
-    async def ask(self, worker_id: str, job: str, frame: str, timeout_s: float) -> ProbeResult:
+    async def ask(self, worker_id: str, job: str, frames: Sequence[str], timeout_s: float) -> ProbeResult:
         """
-        The worker's answer to *frame*, which carries *job*.
+        The worker's answer to *frames*, the last of which carries *job*.
 
         Raises:
             Unavailable: it is not connected here, went away, or did not answer within *timeout_s*.
@@ -69,7 +69,8 @@ class Jobs:
             raise Busy("that worker is asked too much at once", hint="Try again in a moment.")
         answer: asyncio.Future[ProbeResult] = asyncio.get_running_loop().create_future()
         outbox.asked[job] = answer
-        outbox.put(frame)
+        for frame in frames:
+            outbox.put(frame)
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer

@@ -1,27 +1,38 @@
 """
 What workers are sent: put frames, with secrets sealed by their environment's content key.
 
-A frame is made once per change and environment, not once per worker.
+A frame is made once per change and environment, not once per worker. Materials go as frames of their own: opened by
+the control plane already, so that a worker never parses a file that a stranger sent.
 """
 
 from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic_core import to_json
 
-from mooring.domain.records import Connection, DesiredRow
+from mooring.domain.digest import with_materials
+from mooring.domain.records import Connection, DesiredRow, Reference
 from mooring.kit.aead import encrypt, new_key
 from mooring.kit.ids import new_id
+from mooring.kit.record import record
 from mooring.seal.envelope import Ring
 from mooring.store.base import SaveEnvironmentKey, Store
 from mooring.wire.envelope import dumps
-from mooring.wire.frames import MAX_FRAME
+from mooring.wire.frames import MAX_FRAME, Material
 
 KEPT_FRAMES = 2_000
 KEPT_BYTES = 32 * 1024 * 1024
+
+
+@record
+class Parcel:
+    """A put frame, and the hashes of the materials that must go with it."""
+
+    text: str
+    materials: tuple[bytes, ...] = ()
 
 
 class Parcels:
@@ -30,7 +41,7 @@ class Parcels:
     def __init__(self, store: Store, ring: Ring) -> None:
         self._store, self._ring = store, ring
         self._keys: dict[str, tuple[str, bytes]] = {}
-        self._frames: OrderedDict[tuple[str, str, int], str] = OrderedDict()
+        self._frames: OrderedDict[tuple[str, str, int, bytes], Parcel] = OrderedDict()
         self._kept_bytes = 0
         self._project_names: dict[str, str] = {}
         self._offered: OrderedDict[tuple[str, int], tuple[Connection, Mapping[str, str]]] = OrderedDict()
@@ -75,32 +86,31 @@ class Parcels:
         if len(self._offered) > KEPT_FRAMES:
             self._offered.popitem(last=False)
 
-    async def frame(self, environment: str, row: DesiredRow) -> str | None:
+    async def frame(self, environment: str, row: DesiredRow) -> Parcel | None:
         """The put frame for *row*, or None where the connection moved on meanwhile: a newer row will tell."""
-        kept = self._frames.get((environment, row.connection, row.generation))
+        place = (environment, row.connection, row.generation, row.hash)
+        kept = self._frames.get(place)
         if kept is not None:
             return kept
         _, key = await self.content_key(environment)
         offered = self._offered.pop((row.connection, row.generation), None)
         if offered is not None:
-            text = await self._made(*offered, row, key)
+            made = await self._made(environment, *offered, row, key)
         else:
             connection = await self._store.connection_by_id(row.connection)
-            sealed = None if connection is None else await self.seal_frame(connection, row, key)
-            if sealed is None:
-                return None
-            text = sealed
-        self._keep((environment, row.connection, row.generation), text)
-        return text
+            made = None if connection is None else await self.seal_frame(environment, connection, row, key)
+        if made is not None:
+            self._keep(place, made)
+        return made
 
-    def _keep(self, key: tuple[str, str, int], text: str) -> None:
-        self._frames[key] = text
-        self._kept_bytes += len(text)
+    def _keep(self, place: tuple[str, str, int, bytes], parcel: Parcel) -> None:
+        self._frames[place] = parcel
+        self._kept_bytes += len(parcel.text)
         while len(self._frames) > KEPT_FRAMES or self._kept_bytes > KEPT_BYTES:
             _, oldest = self._frames.popitem(last=False)
-            self._kept_bytes -= len(oldest)
+            self._kept_bytes -= len(oldest.text)
 
-    async def seal_frame(self, connection: Connection, row: DesiredRow, key: bytes) -> str | None:
+    async def seal_frame(self, environment: str, connection: Connection, row: DesiredRow, key: bytes) -> Parcel | None:
         """The put frame for *row* with its secrets under *key*, or None where *connection* moved on meanwhile."""
         secrets = {
             secret.key: self._ring.unseal(secret.sealed, key_id=secret.key_id, connection=connection.id, key=secret.key)
@@ -110,24 +120,60 @@ class Parcels:
         now = await self._store.connection_by_id(connection.id)
         if now is None or now.generation != row.generation or connection.generation != row.generation:
             return None
-        return await self._made(connection, secrets, row, key)
+        return await self._made(environment, connection, secrets, row, key)
 
-    async def _made(self, connection: Connection, secrets: Mapping[str, str], row: DesiredRow, key: bytes) -> str:
+    async def materials_of(
+        self, environment: str, project: str, references: Sequence[Reference]
+    ) -> dict[str, bytes | None]:
+        """The hash of what stands behind each of *references* in one environment, by field."""
+        found = await self._store.found_materials(project, environment, references)
+        return {
+            each.field: material.hash if material else None for each, material in zip(references, found, strict=True)
+        }
+
+    async def material(self, environment: str, content: bytes, key: bytes | None = None) -> str | None:
+        """
+        The frame of the material with that hash, under *key* or the environment's; None where it is gone.
+
+        Where it is gone, so is the state that named it, and a newer row tells.
+        """
+        found = await self._store.sealed_material(environment, content)
+        if found is None:
+            return None
+        owner, secret = found
+        text = self._ring.unseal(
+            secret.sealed, key_id=secret.key_id, connection=owner, key=material_place(environment, secret.key)
+        )
+        if key is None:
+            _, key = await self.content_key(environment)
+        sealed = encrypt(key, text.encode(), f"material|{content.hex()}".encode())
+        return Material(hash=content.hex(), sealed=base64.b64encode(sealed).decode()).text()
+
+    async def _made(
+        self, environment: str, connection: Connection, secrets: Mapping[str, str], row: DesiredRow, key: bytes
+    ) -> Parcel | None:
+        materials: dict[str, bytes | None] = {}
+        if connection.references:
+            materials = await self.materials_of(environment, connection.project, connection.references)
+            if with_materials(connection.hash, materials.items()) != row.hash:
+                return None  # a keystore changed since the row was read
         sealed = None
         if secrets:
             context = f"{connection.id}|{row.generation}".encode()
             sealed = base64.b64encode(encrypt(key, to_json(dict(secrets)), context)).decode()
+        named = {field: content.hex() for field, content in materials.items() if content is not None}
         head = dumps(
             {
                 "t": "put", "revision": row.revision, "id": connection.id, "name": connection.name,
                 "project": await self._project_name(connection.project), "type": connection.type,
                 "generation": connection.generation, "enabled": connection.enabled, "hash": row.hash.hex(), "sealed": sealed,
+                **({"materials": named} if named else {}),
             }
         )  # fmt: skip
         # The document is JSON already: it travels as it is, and the worker picks the typed fields.
         text = f'{head[:-1]},"config":{connection.document}}}'
         assert len(text) <= MAX_FRAME, "a body is at most 256 KiB"
-        return text
+        return Parcel(text, tuple({content for content in materials.values() if content is not None}))
 
     async def _project_name(self, project_id: str) -> str:
         name = self._project_names.get(project_id)
@@ -136,3 +182,8 @@ class Parcels:
                 self._project_names[project.id] = project.name
             name = self._project_names.get(project_id, "")
         return name
+
+
+def material_place(environment: str, key: str) -> str:
+    """What a sealed part of a material is bound to, beside the material: its environment, and which part it is."""
+    return f"{environment}/{key}"

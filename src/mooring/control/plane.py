@@ -15,6 +15,7 @@ from mooring.control.jobs import Jobs
 from mooring.control.parcels import Parcels
 from mooring.control.probes import Probes
 from mooring.control.projects import Projects
+from mooring.control.references import References
 from mooring.control.streams import LOOK_S, Streams
 from mooring.control.tokens import Tokens
 from mooring.control.workers import Workers
@@ -44,7 +45,8 @@ class Plane:
         self.jobs = Jobs()
         self.streams = Streams(store, ring, self.fleet, self.parcels, self.access, self.jobs)
         self.deployments = Deployments(store, self.fleet)
-        self.connections = Connections(store, ring, registry, self.deployments, self.parcels)
+        self.references = References(store, ring, registry)
+        self.connections = Connections(store, ring, registry, self.deployments, self.parcels, self.references)
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels)
         self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)
@@ -59,6 +61,7 @@ class Plane:
         if self.ring.locked is not None:
             self.store.refuse_writes(self.ring.locked)
             return
+        await self.references.index()
         self._tasks += [
             asyncio.create_task(_every(1.0, self.fleet.write_down, "write_down")),
             asyncio.create_task(_every(30.0, self.access.remember_use, "remember_use")),

@@ -35,7 +35,13 @@ class Probes:
     """Has workers test connections."""
 
     def __init__(
-        self, store: Store, fleet: Fleet, parcels: Parcels, jobs: Jobs, connections: Connections, environments: Environments
+        self,
+        store: Store,
+        fleet: Fleet,
+        parcels: Parcels,
+        jobs: Jobs,
+        connections: Connections,
+        environments: Environments,
     ) -> None:
         self._store, self._fleet, self._parcels, self._jobs = store, fleet, parcels, jobs
         self._connections, self._environments = connections, environments
@@ -98,12 +104,20 @@ class Probes:
         if candidate.secrets:
             # Bound to this job: it opens as no stored connection, and no stored one opens as this.
             sealed = base64.b64encode(encrypt(key, to_json(dict(candidate.secrets)), f"{job}|0".encode())).decode()
+        references = candidate.references
+        behind = await self._parcels.materials_of(member.worker.environment, candidate.project.id, references)
+        named = {field: content for field, content in behind.items() if content is not None}
+        materials = [
+            await self._parcels.material(member.worker.environment, content) for content in set(named.values())
+        ]
         put = Put(
             revision=0, id=job, project=candidate.project.name, name=candidate.name, type=candidate.type, generation=0,
             enabled=True, hash="", config=candidate.public, sealed=sealed,
+            materials={field: content.hex() for field, content in named.items()},
         )  # fmt: skip
         frame = ProbeJob(job=job, deadline_s=PROBE_S, put=put).text()
-        return await self._jobs.ask(member.worker.id, job, frame, ANSWER_S)
+        frames = [*(text for text in materials if text is not None), frame]
+        return await self._jobs.ask(member.worker.id, job, frames, ANSWER_S)
 
 
 def _said(result: ProbeResult) -> str:

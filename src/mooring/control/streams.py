@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from mooring.control.access import Access
 from mooring.control.fleet import Fleet
 from mooring.control.jobs import Jobs, Outbox
-from mooring.control.parcels import Parcels
+from mooring.control.parcels import Parcel, Parcels
 from mooring.control.session import ControlSession, reach, removal
 from mooring.domain.names import name_key
 from mooring.domain.records import DesiredRow, Environment, Token, Worker, WorkerException
@@ -243,10 +243,22 @@ class Streams:
         """Write the frame of *row* where it needs one. False where the connection moved on meanwhile."""
         if not state.tells(row):
             return True
-        text = await self._parcels.frame(environment, row) if row.present else removal(row).text()
-        if text is None:
-            return False
-        await letter.write(text)
+        if not row.present:
+            await letter.write(removal(row).text())
+            return True
+        parcel = await self._parcels.frame(environment, row)
+        return parcel is not None and await self._write_parcel(letter, environment, parcel)
+
+    async def _write_parcel(self, letter: _Letter, environment: str, parcel: Parcel, key: bytes | None = None) -> bool:
+        """Write a put frame, before it the materials it names that this letter has not brought yet. False where one is gone."""
+        for content in parcel.materials:
+            if content not in letter.materials:
+                text = await self._parcels.material(environment, content, key)
+                if text is None:
+                    return False
+                letter.materials.add(content)
+                await letter.write(text)
+        await letter.write(parcel.text)
         return True
 
     async def _hear_worker(self, socket: Socket, worker: Worker, state: ControlSession, waker: asyncio.Event) -> None:
@@ -327,7 +339,7 @@ class Streams:
                 letter = _Letter(socket)
                 left_out = False
                 for row in rows:
-                    left_out |= not await self._write_attached(letter, token, row, key)
+                    left_out |= not await self._write_attached(letter, token, environment_id, row, key)
                 upto = reach(environment, rows, ROWS)
                 commit = state.commit(environment, upto, "", left_out=left_out).model_copy(update={"digest": None})
                 await letter.write(commit.text())
@@ -336,7 +348,9 @@ class Streams:
                 first = False
             await pulse.wait(waker, socket)
 
-    async def _write_attached(self, letter: _Letter, token: Token, row: DesiredRow, key: bytes) -> bool:
+    async def _write_attached(
+        self, letter: _Letter, token: Token, environment: str, row: DesiredRow, key: bytes
+    ) -> bool:
         """Write the frame of *row*, if the token may see it. False where the connection moved on meanwhile."""
         connection = await self._store.connection_by_id(row.connection) if row.present else None
         if connection is None:
@@ -344,11 +358,8 @@ class Streams:
             return True
         if token.project is not None and token.project != connection.project:
             return True
-        text = await self._parcels.seal_frame(connection, row, key)
-        if text is None:
-            return False
-        await letter.write(text)
-        return True
+        parcel = await self._parcels.seal_frame(environment, connection, row, key)
+        return parcel is not None and await self._write_parcel(letter, environment, parcel, key)
 
     async def _hear_attached(self, socket: Socket, state: ControlSession, waker: asyncio.Event) -> None:
         while True:
@@ -405,10 +416,11 @@ class Pulse:
 
 
 class _Letter:
-    """Frames on their way together: one message of several lines, sent when it is large or done."""
+    """Frames on their way together: one message of several lines, sent when it is large or done. One for each commit."""
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
+        self.materials: set[bytes] = set()
         self._lines: list[str] = []
         self._size = 0
 

@@ -167,6 +167,17 @@ def secret_sites(model: type[ConnectionConfig]) -> tuple[SecretSite, ...]:
 
 
 @cache
+def reference_kinds(model: type[ConnectionConfig]) -> dict[str, str]:
+    """The fields that name materials, by wire name: keystore, truststore or certificate."""
+    fields = model.model_fields.items()
+    return {
+        wire_name(model, name): str(_extra(info)["x-reference"])
+        for name, info in fields
+        if _extra(info).get("x-reference")
+    }
+
+
+@cache
 def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
     """The wire names of the fields that are secrets as a whole."""
     return tuple(

@@ -114,10 +114,11 @@ class SqliteStore:
     def _asked(self, question: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
         """What *question* finds, all of it in one snapshot."""
         try:
-            with self._read as db:
-                return question(db, *args, **named)
+            with self._read:
+                answer = question(self._read, *args, **named)
         except apsw.Error as exc:
             raise _unavailable(exc) from exc
+        return answer
 
     async def open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,18 @@ _TYPE = frozenset({"type"})
 _MODES = {"READ": "READ", "READ_WRITE": "READ_WRITE"}
 
 RESPONSE_KEYS: frozenset[str] = frozenset(
-    {"id", "projectId", "projectName", "generation", "createdAt", "updatedAt", "secretFields", "warnings", "_class"}
+    {
+        "id",
+        "projectId",
+        "projectName",
+        "generation",
+        "createdAt",
+        "updatedAt",
+        "secretFields",
+        "warnings",
+        "uses",
+        "_class",
+    }
 )
 """Keys of our own answers, and of older clients, that requests may carry: ignored."""
 

@@ -3,6 +3,7 @@ The frames between control plane and worker: JSON texts, one or more to a messag
 
     → hello   the worker says what it has        ← hello   how the control plane goes on from there
     ← put, del  staged                           ← commit  apply everything since the last one
+    ← material  what the puts around it use
     → report  what the worker observed           ↔ ping, pong
     ← test    probe these settings once          → result  how that went, step by step
     ← reset   forget, and say hello again        ← bye     come back later
@@ -85,6 +86,8 @@ class Put(Frame):
     The worker shall hold this generation.
 
     `config` is the public document with its holes; `sealed` base64 of the secrets by key, under the environment's key.
+    `materials` says by hash what stands behind the fields that name a keystore or certificate; a field whose material
+    does not exist is not in it.
     """
 
     t: Literal["put"] = "put"
@@ -98,7 +101,20 @@ class Put(Frame):
     hash: str
     config: dict[str, Any]
     sealed: str | None = None
-    materials: list[str] = []
+    materials: dict[str, str] = {}
+
+
+class Material(Frame):
+    """
+    A keystore or certificate, opened, for the puts of the same commit (or the same test) that name it by *hash*.
+
+    Nobody remembers what the other side still has: a commit stands for itself. `sealed` is base64, under the
+    environment's key.
+    """
+
+    t: Literal["material"] = "material"
+    hash: str = Field(max_length=64)
+    sealed: str
 
 
 class Delete(Frame):
@@ -217,7 +233,7 @@ class Bye(Frame):
 
 FromWorker = Annotated[Hello | Report | ProbeResult | Ping | Pong, Field(discriminator="t")]
 FromControl = Annotated[
-    Welcome | Put | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye, Field(discriminator="t")
+    Welcome | Put | Material | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye, Field(discriminator="t")
 ]
 _FROM_WORKER: TypeAdapter[Any] = TypeAdapter(FromWorker)
 _FROM_CONTROL: TypeAdapter[Any] = TypeAdapter(FromControl)
@@ -228,9 +244,11 @@ def from_worker(text: str) -> Hello | Report | ProbeResult | Ping | Pong:
     return cast("Hello | Report | ProbeResult | Ping | Pong", _read(_FROM_WORKER, text))
 
 
-def from_control(text: str) -> Welcome | Put | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye:
+def from_control(text: str) -> Welcome | Put | Material | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye:
     """One frame that the control plane sent. Raises `NotAFrame`."""
-    return cast("Welcome | Put | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye", _read(_FROM_CONTROL, text))
+    return cast(
+        "Welcome | Put | Material | Delete | Commit | ProbeJob | Ping | Pong | Reset | Bye", _read(_FROM_CONTROL, text)
+    )
 
 
 def _read(adapter: TypeAdapter[Any], text: str) -> Any:

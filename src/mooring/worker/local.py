@@ -112,9 +112,15 @@ class LocalApi:
                 raise _NoSuchRoute(405)
         raise _NoSuchRoute(404)
 
-    async def _batch(self, project: str, connection: str, operation: str, body: dict[str, Any], timeout_s: float) -> str:
+    async def _batch(
+        self, project: str, connection: str, operation: str, body: dict[str, Any], timeout_s: float
+    ) -> str:
         requests = body.get("requests")
-        if set(body) != {"requests"} or not isinstance(requests, list) or not all(isinstance(r, dict) for r in requests):
+        if (
+            set(body) != {"requests"}
+            or not isinstance(requests, list)
+            or not all(isinstance(r, dict) for r in requests)
+        ):
             raise errors.BadRequest('the body must be {"requests": [...]}, each a JSON object')
         if len(requests) > MAX_BATCH:
             raise errors.TooLarge(f"a batch holds at most {MAX_BATCH} requests")

@@ -29,6 +29,7 @@ from mooring.wire.frames import (
     Commit,
     Delete,
     Hello,
+    Material,
     NotAFrame,
     Ping,
     Pong,
@@ -39,6 +40,7 @@ from mooring.wire.frames import (
     Welcome,
     from_control,
 )
+from mooring.worker.materials import Held
 from mooring.worker.pool import Pool
 from mooring.worker.state import WorkerState
 
@@ -155,10 +157,12 @@ class Loop:
         match frame:
             case Put() | Delete():
                 self._state.stage(frame)
+            case Material():
+                self._pool.receive(frame)
             case Commit():
                 await self._commit(socket, frame)
             case ProbeJob():
-                self._spawn(self._probe(socket, frame))
+                self._spawn(self._probe(socket, frame, self._pool.held_by(frame)))
             case Ping():
                 await socket.send(Pong().text())
             case Reset():
@@ -174,8 +178,8 @@ class Loop:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
 
-    async def _probe(self, socket: ClientConnection, job: ProbeJob) -> None:
-        result = await self._pool.test(job)
+    async def _probe(self, socket: ClientConnection, job: ProbeJob, held: Held) -> None:
+        result = await self._pool.test(job, held)
         with contextlib.suppress(ConnectionClosed):
             await socket.send(result.text())
 
@@ -183,6 +187,7 @@ class Loop:
         changes = self._state.commit(frame)
         tasks = [task for task in (self._pool.remove(*gone) for gone in changes.gone.items()) if task is not None]
         tasks += [self._pool.put(put) for put in changes.puts]
+        self._pool.puts_end()
         if tasks:
             # A slow one holds up no other: it is reported as pending, and again when it is done.
             await asyncio.wait(tasks, timeout=APPLY_PATIENCE_S)

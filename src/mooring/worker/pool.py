@@ -32,13 +32,14 @@ from mooring.kit.clock import now_ms
 from mooring.kit.log import log
 from mooring.plugin.config import join, read_config, unresolved
 from mooring.plugin.connector import Allowed, Answer, Context
-from mooring.plugin.materials import MaterialMissing, NoMaterials
+from mooring.plugin.materials import MaterialMissing
 from mooring.plugin.probe import Step
 from mooring.plugin.registry import Registry
 from mooring.wire.body import typed_fields
-from mooring.wire.frames import ExceptionFrame, ProbeJob, ProbeResult, Put, StepFrame
+from mooring.wire.frames import ExceptionFrame, Material, ProbeJob, ProbeResult, Put, StepFrame
 from mooring.worker.breaker import BreakerSettings
 from mooring.worker.guard import Closing, Guard, ProbeReport
+from mooring.worker.materials import Held, OwnMaterials, Shelf
 
 SWAP_PROBE_S = 5.0
 DRAIN_S = 30.0
@@ -93,6 +94,7 @@ class Pool:
         self._unwell: dict[str, Entry] = {}
         self._pending = 0
         self._key: bytes = b""
+        self._shelf = Shelf()
         self._closing: set[asyncio.Task[None]] = set()
         self._leaving: dict[str, ExceptionFrame] = {}
         self._builds = asyncio.Semaphore(BUILDS_AT_ONCE)
@@ -102,6 +104,15 @@ class Pool:
     def use_key(self, key: bytes) -> None:
         """The environment's content key: opens the secrets in put frames."""
         self._key = key
+        self._shelf.clear()
+
+    def receive(self, frame: Material) -> None:
+        """A material for the puts, or the test, that come with it; `puts_end` forgets those that nobody took."""
+        self._shelf.receive(frame)
+
+    def puts_end(self) -> None:
+        """All puts of a commit were taken."""
+        self._shelf.clear()
 
     # what the control plane wants
 
@@ -115,7 +126,8 @@ class Pool:
             entry.wanted = frame
         self._names[frame.project, name_key(frame.name)] = frame.id
         self._become(entry, "pending", "APPLIED", "being applied")
-        before, entry.task = entry.task, asyncio.create_task(self._apply(entry, frame, entry.task))
+        held = self._shelf.held(frame, self._key)
+        before, entry.task = entry.task, asyncio.create_task(self._apply(entry, frame, held, entry.task))
         if before is not None and not before.done():
             before.cancel()
         return entry.task
@@ -179,19 +191,19 @@ class Pool:
             for connection, entry in self._unwell.items()
         ]  # fmt: skip
 
-    async def _apply(self, entry: Entry, frame: Put, before: asyncio.Task[None] | None) -> None:
+    async def _apply(self, entry: Entry, frame: Put, held: Held, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
         attempt = 0
         while True:
-            again = await self._apply_once(entry, frame)
+            again = await self._apply_once(entry, frame, held)
             self.changed()
             if not again:
                 return
             attempt += 1
             await asyncio.sleep(max(1.0, full_jitter(attempt)))
 
-    async def _apply_once(self, entry: Entry, frame: Put) -> bool:
+    async def _apply_once(self, entry: Entry, frame: Put, held: Held) -> bool:
         """Try to let *frame* serve. True where it may work later and should be tried again."""
         if not frame.enabled:
             await self._settle(self._retire(entry, DISABLE_GRACE_S, DISABLE_STOP_S))
@@ -199,7 +211,7 @@ class Pool:
             return False
         try:
             async with self._builds:
-                fresh = await self._build(frame)
+                fresh = await self._build(frame, held)
         except BuildFailed as exc:
             self._become(entry, "held" if entry.live else "failed", exc.reason, exc.message)
             return exc.reason == "BUILD_TIMEOUT"
@@ -228,7 +240,7 @@ class Pool:
             self._spawn(old.close(DRAIN_S))
         return False
 
-    async def _build(self, frame: Put) -> Guard:
+    async def _build(self, frame: Put, held: Held) -> Guard:
         """A client for *frame*, built without any network. Raises `BuildFailed`."""
         card = self._registry.find(frame.type)
         if card is None:
@@ -245,9 +257,15 @@ class Pool:
             config = read_config(card.config, values)
         except InvalidConfig as exc:
             raise BuildFailed("INVALID_CONFIG", exc.message) from exc
+        references = config.references()
+        closed = [field for field, store in held.items() if store is None]
+        if closed:
+            named = ", ".join(f"{field} '{references.get(field, '')}'" for field in closed)
+            raise BuildFailed("KEYSTORE_UNREADABLE", f"{named} does not open with this environment's key")
         try:
             connector_class = card.load_connector()
-            context = Context(f"{frame.project}/{frame.name}", NoMaterials(), self._ca_file, self._allowed)
+            materials = OwnMaterials(references, held)
+            context = Context(f"{frame.project}/{frame.name}", materials, self._ca_file, self._allowed)
             guard = Guard(connector_class(config, context), self._breaker.of(config))
             try:
                 await guard.open()
@@ -263,11 +281,15 @@ class Pool:
             raise BuildFailed(reason, exc.message) from exc
         return guard
 
-    async def test(self, job: ProbeJob) -> ProbeResult:
+    def held_by(self, job: ProbeJob) -> Held:
+        """The materials that came with *job*; to be taken before anything else arrives."""
+        return self._shelf.held(job.put, self._key)
+
+    async def test(self, job: ProbeJob, held: Held | None = None) -> ProbeResult:
         """Probe settings once, on a throw-away client that is built just as one that serves."""
         try:
             async with self._tests:
-                guard = await self._build(job.put)
+                guard = await self._build(job.put, held or {})
                 try:
                     report = await guard.probe(job.deadline_s)
                 finally:

@@ -6,6 +6,7 @@ them, and writes each decoded message to a file as a line of JSON.
 """
 
 import json
+import os
 import secrets
 import socket
 import ssl
@@ -45,6 +46,8 @@ _JARS = Jars(
         "org.bouncycastle:bcpkix-jdk18on:1.78.1",
     ),
 )
+
+MAX_BYTES = 16 * 1024 * 1024
 
 
 class Graylog(Server):
@@ -99,6 +102,12 @@ class Graylog(Server):
                 return
             time.sleep(0.02)
         raise NotReady("messages that it took do not stand in its file")
+
+    def prepare(self, entry: Entry) -> None:
+        file = Path(entry["messages"])
+        if file.stat().st_size > MAX_BYTES:
+            # It is appended to, so what comes next stands at its beginning.
+            os.truncate(file, 0)
 
 
 def _send(entry: Entry, name: str, text: str) -> None:

@@ -45,6 +45,8 @@ input(type="imtcp" address="127.0.0.1" port="{mutual_tls}" ruleset="keep" name="
       streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="x509/certvalid")
 """
 
+MAX_BYTES = 16 * 1024 * 1024
+
 
 class Rsyslog(Server):
     """
@@ -88,6 +90,12 @@ class Rsyslog(Server):
 
     def ask(self, entry: Entry) -> None:
         _ask(entry)
+
+    def prepare(self, entry: Entry) -> None:
+        file = Path(entry["messages"])
+        if file.stat().st_size > MAX_BYTES:
+            # It is appended to, so what comes next stands at its beginning.
+            os.truncate(file, 0)
 
 
 def _ask(entry: Entry) -> None:

@@ -28,6 +28,8 @@ destination d_file {{ file("{messages}" perm(0644) template("$(format-json
 log {{ source(s_udp); source(s_lines); source(s_tcp); source(s_tls); destination(d_file); }};
 """
 
+MAX_BYTES = 16 * 1024 * 1024
+
 
 class SyslogNg(Server):
     """
@@ -102,6 +104,12 @@ class SyslogNg(Server):
         lines = file.read_text(errors="replace").splitlines() if file.exists() else []
         if not any(json.loads(line).get("app") == "ready" for line in lines if line.endswith("}")):
             raise NotReady("a message that it took does not stand in its file")
+
+    def prepare(self, entry: Entry) -> None:
+        file = Path(entry["messages"])
+        if file.stat().st_size > MAX_BYTES:
+            # It is appended to, so what comes next stands at its beginning.
+            os.truncate(file, 0)
 
 
 def _folder() -> Path:

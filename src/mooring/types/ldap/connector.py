@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -256,12 +257,13 @@ class LdapConnector(Connector[LdapConfig]):
             return await session.bind(dn, password)
 
     async def _with_patience(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try again where a session was dead that had worked before: the server may have been away meanwhile."""
+        """Try again where a session was lost that was there before: it may have been dead for a while."""
         for _ in range(SHARED):
+            began = time.monotonic()
             try:
                 return await attempt()
             except Lost as exc:
-                if not exc.reused:
+                if exc.ready_at > began:
                     raise
         return await attempt()
 
@@ -285,7 +287,7 @@ class LdapConnector(Connector[LdapConfig]):
             if session is not None:
                 session.abort()
             raise
-        session.answers = 0
+        session.ready_at = time.monotonic()
         return session
 
     async def _secure(self, session: Session) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -44,13 +45,13 @@ class Lost(Exception):
     """
     The session ended before the answer came; `why` says how.
 
-    `reused`: it had served others before, so it may have been dead for a while, and a new one may do.
+    `ready_at`: since when it could be used. One from before the request may have been dead already; a new one may do.
     """
 
-    def __init__(self, why: BaseException, reused: bool = False) -> None:
+    def __init__(self, why: BaseException, ready_at: float = math.inf) -> None:
         super().__init__()
         self.why = why
-        self.reused = reused
+        self.ready_at = ready_at
 
 
 class Ended(Exception):
@@ -75,7 +76,6 @@ class _Waiting:
 
     done: asyncio.Future[Result]
     heard: int
-    reused: bool
     gather: Gatherer | None
 
 
@@ -87,10 +87,10 @@ class Session(asyncio.Protocol):
     Attributes:
         lost: Why it ended, once it has.
         silent: Somebody waited on it in vain; until it says something, it may be dead.
-        answers: How many requests it has answered since it was ready.
+        ready_at: Since when it can be used, by `time.monotonic`.
     """
 
-    answers: int = 0
+    ready_at: float = math.inf
     silent: bool = False
     lost: BaseException | None = None
     _buffer: bytearray = field(default_factory=bytearray)
@@ -155,11 +155,11 @@ class Session(asyncio.Protocol):
         When *gather* has enough, the request is abandoned and the result is a success without a cookie.
         """
         if self.lost is not None:
-            raise Lost(self.lost, reused=True)
+            raise Lost(self.lost, self.ready_at)
         assert self._transport is not None
         identifier = self._last = self._last % _LARGEST_ID + 1
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting[identifier] = waiting = _Waiting(done, self._heard, self.answers > 0, gather)
+        self._waiting[identifier] = waiting = _Waiting(done, self._heard, gather)
         try:
             self._transport.write(message(identifier, operation, controls))
             return await done
@@ -242,7 +242,6 @@ class Session(asyncio.Protocol):
             self._count_stray(len(frame))
             return
         self._stray = 0
-        self.answers += 1
         if kind in RESULTS:
             waiting.done.set_result(cast("Result", reply))
         elif not self._gathered(waiting, reply, len(frame)):
@@ -275,4 +274,4 @@ class Session(asyncio.Protocol):
                 self._transport.abort()
         for waiting in self._waiting.values():
             if not waiting.done.done():
-                waiting.done.set_exception(Lost(self.lost, waiting.reused))
+                waiting.done.set_exception(Lost(self.lost, self.ready_at))

@@ -21,6 +21,10 @@ class Symbol(str):
     """A word of the protocol, in ASCII."""
 
 
+class Symbols(list[str]):
+    """Several words where one might stand."""
+
+
 class UByte(int):
     """8 bits, without a sign."""
 
@@ -90,6 +94,10 @@ def encode(value: Any) -> bytes:
             return _sized(0xA1, value.encode("utf-8", "replace"))
         case bytes():
             return _sized(0xA0, value)
+        case Symbols():
+            words = [word.encode("ascii", "replace") for word in value]
+            items = b"".join(struct.pack(">I", len(word)) + word for word in words)
+            return struct.pack(">BIIB", 0xF0, len(items) + 5, len(words), 0xB3) + items
         case list():
             return _compound(0xD0, len(value), b"".join(map(encode, value)))
         case dict():

@@ -137,7 +137,7 @@ class Connection(Wire):
 
     def grant(self, receiver: Receiver, credit: int, drain: bool = False) -> None:
         """Let the peer send so many deliveries; with *drain* those that it has, and then say so."""
-        receiver.credit = credit
+        receiver.grant(credit)
         self._say_flow(
             [UInt(receiver.handle), UInt(receiver.count), UInt(credit), None, drain, False],
         )
@@ -329,7 +329,7 @@ class Connection(Wire):
                 link.credit = 0
                 self._say_flow([UInt(link.handle), UInt(link.count), UInt(0), None, True, False])
         elif isinstance(link, Receiver) and isinstance(count, int):
-            link.hear_flow(count, credit if isinstance(credit, int) else 0)
+            link.hear_flow(count % _MODULUS)
         if self._flowed is not None and not self._flowed.done():
             self._flowed.set_result(None)
 

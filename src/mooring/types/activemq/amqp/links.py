@@ -65,18 +65,27 @@ class Receiver(Link):
 
     def __init__(self, name: str, deliver: Callable[[Incoming | Exception | None], None]) -> None:
         super().__init__(name)
-        self.credit = 0
         self.count = 0
+        self._limit = 0
         self._deliver = deliver
         self._delivery: int | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
-    def hear_flow(self, count: int, credit: int) -> None:
-        """The peer says how many deliveries there were; it has no more where nothing is left of the credit."""
+    @property
+    def credit(self) -> int:
+        """How many deliveries may still come."""
+        left = (self._limit - self.count) % _MODULUS
+        return left if left < _MODULUS // 2 else 0
+
+    def grant(self, credit: int) -> None:
+        """So many more may come."""
+        self._limit = (self.count + credit) % _MODULUS
+
+    def hear_flow(self, count: int) -> None:
+        """The peer says how many deliveries there were; those that it skipped will not come."""
         self.count = count
-        self.credit = credit
-        if credit == 0:
+        if self.credit == 0:
             self._deliver(None)
 
     def hear_transfer(self, said: Described, payload: bytes) -> None:
@@ -95,7 +104,6 @@ class Receiver(Link):
             return
         delivery, parts, size = self._delivery, self._parts, self._size
         self._delivery, self._parts, self._size = None, [], 0
-        self.credit -= 1
         self.count = (self.count + 1) % _MODULUS
         if aborted is True:
             return

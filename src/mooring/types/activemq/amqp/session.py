@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from mooring.types.activemq.amqp.codec import Described, Symbol, UInt, encode
+from mooring.types.activemq.amqp.codec import Described, Symbol, Symbols, UInt, encode
 from mooring.types.activemq.amqp.connection import Connection
 from mooring.types.activemq.amqp.links import Receiver, Sender, described
 from mooring.types.activemq.amqp.message import write
@@ -26,6 +26,7 @@ _DECLARE, _DISCHARGE = 0x31, 0x32
 _VALUE = 0x77
 _SELECTOR = 0x0000468C00000004
 _PERMANENT = 2
+_OUTCOMES = Symbols(f"amqp:{name}:list" for name in ("accepted", "rejected", "released", "modified"))
 
 
 class Session:
@@ -49,9 +50,9 @@ class Session:
         return prefix + self.settings.name
 
     @property
-    def capability(self) -> list[Symbol]:
+    def capability(self) -> Symbols:
         """What says whether the destination is a queue or a topic."""
-        return [Symbol("queue" if self.settings.kind == "QUEUE" else "topic")]
+        return Symbols(["queue" if self.settings.kind == "QUEUE" else "topic"])
 
     async def open(self, publishes: bool) -> None:
         """Attach what publishes, where it *publishes*: the peer says here whether that is allowed."""
@@ -125,13 +126,12 @@ class Session:
     async def _transactions(self) -> Sender:
         async with self._attaching:
             if self._coordinator is None or self._coordinator.failure is not None:
-                self._coordinator = await self._attached(described(_COORDINATOR, [Symbol("amqp:local-transactions")]))
+                self._coordinator = await self._attached(described(_COORDINATOR, Symbols(["amqp:local-transactions"])))
             return self._coordinator
 
     async def _attached(self, target: Described) -> Sender:
         sender = Sender(f"sender-{uuid.uuid4()}")
-        outcomes = [Symbol(f"amqp:{name}:list") for name in ("accepted", "rejected", "released", "modified")]
-        source = described(_SOURCE, self.wire.container, None, None, None, None, None, None, None, None, outcomes)
+        source = described(_SOURCE, self.wire.container, None, None, None, None, None, None, None, None, _OUTCOMES)
         await self.ask(self.wire.attach(sender, source, target))
         return sender
 
@@ -170,10 +170,9 @@ class Consumer:
         filters = None
         if selector is not None:
             filters = {Symbol("jms-selector"): Described(_SELECTOR, selector)}
-        outcomes = [Symbol(f"amqp:{name}:list") for name in ("accepted", "rejected", "released", "modified")]
         source = described(
             _SOURCE, self._session.address, durable, expires, UInt(0), False, None, None, filters,
-            described(_MODIFIED, True, False), outcomes, self._session.capability,
+            described(_MODIFIED, True, False), _OUTCOMES, self._session.capability,
         )  # fmt: skip
         await self._wire.attach(self._receiver, source, described(_TARGET, self._wire.container))
         if self._waits:

@@ -1,9 +1,22 @@
-"""What the conformance suite needs to know of this room."""
+"""What the suites that all types share need to know of this room."""
 
 from __future__ import annotations
 
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
+
+from tests.support.services import console_consume, service
+from tests.support.targets import Ends, Target
+
+from mooring.errors import Misconfigured, Rejected, Unreachable
+from mooring.plugin.materials import Store
+from mooring.types.kafka.tests.bodies import body as body_of
+from mooring.types.kafka.tests.bodies import login
 
 FIRST_USE: tuple[str, dict[str, Any]] = ("publish", {"value": "hello"})
 
@@ -24,3 +37,75 @@ def aimed(body: dict[str, Any], host: str, port: int) -> dict[str, Any]:
     if properties.get("security.protocol", {}).get("value") == "SASL_SSL":
         properties["security.protocol"]["value"] = "SASL_PLAINTEXT"
     return body
+
+
+def with_login(body: dict[str, Any], user: str | None, password: str | None) -> dict[str, Any]:
+    """*body* with another user or password in its JAAS line."""
+    body = deepcopy(body)
+    jaas = body["propertiesMap"]["sasl.jaas.config"]
+    for name, value in (("username", user), ("password", password)):
+        if value is not None:
+            jaas["value"] = re.sub(f'{name}="[^"]*"', f'{name}="{value}"', jaas["value"])
+    return body
+
+
+def elsewhere(body: dict[str, Any], host: str, port: int) -> dict[str, Any]:
+    """*body* pointed at another address, with all that protects it."""
+    body = deepcopy(body)
+    body["propertiesMap"]["bootstrap.servers"] = {"value": f"{host}:{port}", "valueType": "STRING"}
+    return body
+
+
+@contextmanager
+def _target(listener: str, tls: str = "", mechanism: str | None = None, **stores: str) -> Iterator[Target]:
+    kafka = service("kafka")
+    topic, value = f"seen-{uuid.uuid4().hex}", f"value {uuid.uuid4().hex}"
+    properties = {"max.block.ms": "5000"}
+    if mechanism:
+        properties |= login("mooring", kafka["users"]["mooring"], mechanism, tls=bool(tls))
+    secured = {"enableSecure": True, "protocolTypes": ["TLS_1_2", "TLS_1_3"], **stores} if tls else {}
+    files = kafka.certificates
+    trust = Store(trusted=Path(kafka.ca).read_text())
+    identity = Store(chain=Path(files["client"]).read_text(), key=Path(files["client_key"]).read_text())
+    named = {name: identity if field == "keyStoreName" else trust for field, name in stores.items()}
+    yield Target(
+        body=body_of(f"localhost:{kafka[listener].rpartition(':')[2]}", topic, properties, **secured),
+        operation="publish",
+        request={"value": value, "key": "k"},
+        seen=lambda _: value in [record.value for record in console_consume(kafka, topic, 1, 10)],
+        server=f"Apache Kafka {kafka['version']}",
+        tls=tls,
+        stores=named,
+        aimed=elsewhere,
+        with_login=with_login if mechanism else None,
+        ends=_ends(bool(tls), mechanism is not None),
+    )
+
+
+def _ends(encrypted: bool, logs_in: bool) -> dict[str, Ends | str]:
+    first = "tls" if encrypted else "sasl" if logs_in else "topic"
+    return {
+        "closed_port": Ends(Unreachable, "bootstrap"),
+        "wrong_user": Ends(Rejected, "sasl"),
+        "wrong_password": Ends(Rejected, "sasl"),
+        "black_hole": Ends(Unreachable, first),
+        "garbage": Ends(Misconfigured if encrypted else Unreachable, first),
+        "endless": Ends(Misconfigured if encrypted else Unreachable, first),
+    } | ({} if logs_in else {"wrong_user": "nobody logs in", "wrong_password": "nobody logs in"})
+
+
+STORES = {"trustStoreName": "kafka-brokers", "keyStoreName": "kafka-client"}
+
+TARGETS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
+    "PLAINTEXT": lambda: _target("plaintext"),
+    "SSL": lambda: _target("ssl", "mutual TLS", **STORES),
+    "SASL_PLAINTEXT PLAIN": lambda: _target("sasl_plaintext", "", "PLAIN"),
+    "SASL_PLAINTEXT SCRAM-SHA-256": lambda: _target("sasl_plaintext", "", "SCRAM-SHA-256"),
+    "SASL_PLAINTEXT SCRAM-SHA-512": lambda: _target("sasl_plaintext", "", "SCRAM-SHA-512"),
+    "SASL_SSL SCRAM-SHA-512": lambda: _target("sasl_ssl", "mutual TLS", "SCRAM-SHA-512", **STORES),
+}
+
+UNVERIFIED = {
+    "SASL GSSAPI": "not built into the driver's wheel; refused with that reason",
+    "SASL OAUTHBEARER": "no token server was at hand; checked as configuration only",
+}

@@ -328,6 +328,7 @@ async def test_nothing_in_flight_is_lost_on_close(rsyslog):
     """Messages that were handed over before the connection closed arrive."""
     text = mark()
     async with connected(body(rsyslog["tcp"])) as guard:
+        await guard.use("send", {"text": "hello"})
         running = [asyncio.create_task(guard.use("send", {"text": f"{text} {number}"})) for number in range(300)]
         await asyncio.sleep(0)
 
@@ -360,6 +361,7 @@ async def test_a_half_closed_connection_counts_as_gone():
     """A server that ended its side gets the next message on a new connection, and the message is not lost."""
     async with FakeLogServer(ends_after=1) as fake, connected(body(fake.port)) as guard:
         await guard.use("send", {"text": "first"})
+        await fake.ended.wait()
         await guard.use("send", {"text": "second"})
 
         assert await asyncio.to_thread(until, lambda: b"second" in fake.got)
@@ -388,7 +390,7 @@ async def test_a_server_that_takes_nothing_is_given_up(monkeypatch):
     monkeypatch.setattr(oneway, "WRITE_S", 0.3)
     async with FakeLogServer(reads=False) as fake, connected(body(fake.port)) as guard:
         with pytest.raises(Unreachable) as caught:
-            await asyncio.gather(*(guard.use("send", {"text": "x" * 60_000}, 20) for _ in range(400)))
+            await asyncio.gather(*(guard.use("send", {"text": "x" * 60_000}, 20) for _ in range(60)))
 
     assert "may or may not" in caught.value.message
 
