@@ -113,6 +113,8 @@ async def _rabbit(state: State) -> AsyncIterator[Use]:
     )  # fmt: skip
     async with connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        # A bounded queue, that both sides of the comparison fill alike.
+        await channel.declare_queue("bench", durable=True, arguments={"x-max-length": 10_000})
         body = PAYLOAD.encode()
 
         async def use() -> None:
@@ -210,7 +212,7 @@ SUBJECTS = {
     for subject in (
         Subject("kafka", "kafka", _kafka_body, "publish", {"value": PAYLOAD}, _kafka, local=0.3, batch=0.7),
         Subject(
-            "rabbitMq", "rabbitmq", _rabbit_body, "publish", {"body": PAYLOAD}, _rabbit, local=0.3, batch=0.7
+            "rabbitMq", "rabbitmq", _rabbit_body, "publish", {"value": PAYLOAD}, _rabbit, local=0.3, batch=0.7
         ),
         Subject(
             "database (PostgreSQL, point query)", "postgres", _postgres_body, "query",

@@ -27,8 +27,10 @@ class Hook:
 
 
 @contextlib.contextmanager
-def hook_server(*keys: str, tls: ssl.SSLContext | None = None) -> Iterator[Hook]:
-    """A hook on a free port, behind *tls* where it is given."""
+def hook_server(
+    *keys: str, tls: ssl.SSLContext | None = None, shook: Callable[[Any], None] | None = None
+) -> Iterator[Hook]:
+    """A hook on a free port, behind *tls* where it is given; *shook* is called with the socket of each call."""
     hook = Hook(keys=set(keys))
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,6 +40,8 @@ def hook_server(*keys: str, tls: ssl.SSLContext | None = None) -> Iterator[Hook]
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             key = self.headers.get("X-Api-Key", "")
             hook.calls.append((key, body))
+            if shook is not None:
+                shook(self.connection)
             answer = b"thanks" if key in hook.keys else b"who are you?"
             self.send_response(200 if key in hook.keys else 401)
             self.send_header("Content-Length", str(len(answer)))

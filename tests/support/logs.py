@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +122,19 @@ class FakeLogServer:
         finally:
             self._writers.discard(writer)
             writer.close()
+
+
+def held() -> dict[str, int]:
+    """The sockets and threads of this process, without the event loop's own helpers."""
+    helpers = sum(thread.name.startswith("asyncio_") for thread in threading.enumerate())
+    return {
+        "threads": sum(1 for _ in Path("/proc/self/task").iterdir()) - helpers,
+        "sockets": sum(_is_socket(entry) for entry in Path("/proc/self/fd").iterdir()),
+    }
+
+
+def _is_socket(descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()).startswith("socket:")
+    except OSError:
+        return False

@@ -95,6 +95,8 @@ class _Api:
 
 async def _answer(card: RouteCard, request: Request) -> Response:
     """What the route's handler answers, after the checks that come before it; errors in the documented shape."""
+    if card.max_body is not None:
+        request.scope["mooring.max_body"] = card.max_body
     try:
         check_size(request)
         if card.public:

@@ -45,9 +45,15 @@ def header(request: Request, name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
+def limit_of(request: Request) -> int:
+    """The largest body that the request's route takes."""
+    usual: int = request.app.state.max_body
+    return max(usual, request.scope.get("mooring.max_body") or 0)
+
+
 def check_size(request: Request) -> None:
     """Refuse a body that says it is too large before anything else is looked at. Raises `TooLarge`."""
-    limit: int = request.app.state.max_body
+    limit = limit_of(request)
     length = header(request, b"content-length")
     if length is not None and length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > limit):
         raise TooLarge(f"Request body is larger than {limit} bytes")
@@ -71,7 +77,7 @@ def address_of(request: Request) -> str:
 
 async def body_of(request: Request) -> bytes:
     """The body, at most as large as allowed. Raises `TooLarge`."""
-    limit: int = request.app.state.max_body
+    limit = limit_of(request)
     chunks, size, more = [], 0, True
     while more:
         message = await request.receive()
@@ -118,7 +124,11 @@ def require_json(request: Request) -> None:
 
 async def object_of(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises `BadRequest`."""
-    raw = await json_body_of(request)
+    return object_in(await json_body_of(request))
+
+
+def object_in(raw: bytes) -> dict[str, Any]:
+    """The JSON object that *raw* is. Raises `BadRequest`."""
     try:
         value = read_json(raw)
     except JsonRefused as exc:

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mooring.api import connections, platform
+from mooring.api import connections, materials, platform
 from mooring.wire.bodies import EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody
 from mooring.wire.frames import Enrolment
+from mooring.wire.materials import CertificateBody, KeystoreBody
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -21,7 +22,8 @@ class RouteCard:
     One method on one path, and what the API description says of it.
 
     `body` is the model of the request, or "connection" for the union of all types. `answers` names the shape of
-    the 200: see `mooring.wire.openapi`. `query` are parameters: name to description.
+    the 200: see `mooring.wire.openapi`. `query` are parameters: name to description. `max_body` is in bytes, where it
+    is more than the usual.
     """
 
     method: str
@@ -35,12 +37,19 @@ class RouteCard:
     hidden: bool = False
     query: tuple[str, ...] = ()
     errors: tuple[int, ...] = ()
+    max_body: int | None = None
 
 
 _PROJECT = "/apiops/projects/{project}"
 _CONNECTIONS = f"{_PROJECT}/connections"
 _CONNECTION = f"{_CONNECTIONS}/{{name}}"
+_KEYSTORES = f"{_PROJECT}/keystores"
+_CERTIFICATES = f"{_PROJECT}/certificates"
 _MUTATION = ("waitSeconds",)
+_PAGING = ("page", "size", "sort", "cursor", "limit")
+_UPLOAD = 4 * 1024 * 1024
+"""Files of 512 KiB in base64, for several environments at once."""
+
 
 ROUTES: tuple[RouteCard, ...] = (
     RouteCard("GET", _CONNECTION, connections.get, "Get a connection", "Connections", "connections", errors=(400, 404)),
@@ -51,6 +60,19 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("POST", f"{_CONNECTION}/test", connections.test, "Test a connection, stored or as the body says, from a worker", "Connections", "test", "draft", query=("environmentName", "worker"), errors=(400, 404)),
     RouteCard("GET", f"{_CONNECTION}/deployments", connections.deployments, "Deployments of a connection", "Connections", "objects", query=("limit",), errors=(400, 404)),
     RouteCard("GET", f"{_CONNECTION}/deployments/{{deployment}}", connections.deployment, "One deployment", "Connections", "objects", errors=(404,)),
+    RouteCard("GET", _KEYSTORES, materials.find_keystores, "List keystores and truststores", "Keystores", "keystores", query=_PAGING, errors=(400, 404)),
+    RouteCard("POST", _KEYSTORES, materials.create_keystore, "Create a keystore or truststore", "Keystores", "material", KeystoreBody, query=_MUTATION, errors=(400, 404, 409), max_body=_UPLOAD),
+    RouteCard("POST", f"{_KEYSTORES}/import-file", materials.import_keystore, "Create a keystore from a form with a file", "Keystores", "material", "keystore form", query=_MUTATION, errors=(400, 404, 409), max_body=_UPLOAD),
+    RouteCard("GET", f"{_KEYSTORES}/{{name}}", materials.get_keystore, "Get a keystore, without what is private", "Keystores", "keystores", errors=(400, 404)),
+    RouteCard("PUT", f"{_KEYSTORES}/{{name}}", materials.update_keystore, "Update or rename a keystore", "Keystores", "material", KeystoreBody, query=_MUTATION, errors=(400, 404, 409, 412), max_body=_UPLOAD),
+    RouteCard("DELETE", f"{_KEYSTORES}/{{name}}", materials.delete_keystore, "Delete a keystore", "Keystores", "material", query=_MUTATION, errors=(400, 404, 409, 412)),
+    RouteCard("GET", _CERTIFICATES, materials.find_certificates, "List certificates", "Certificates", "certificates", query=_PAGING, errors=(400, 404)),
+    RouteCard("POST", _CERTIFICATES, materials.create_certificate, "Create a certificate", "Certificates", "material", CertificateBody, query=_MUTATION, errors=(400, 404, 409), max_body=_UPLOAD),
+    RouteCard("GET", f"{_CERTIFICATES}/{{name}}", materials.get_certificate, "Get a certificate", "Certificates", "certificates", errors=(400, 404)),
+    RouteCard("PUT", f"{_CERTIFICATES}/{{name}}", materials.update_certificate, "Update a certificate", "Certificates", "material", CertificateBody, query=_MUTATION, errors=(400, 404, 409, 412), max_body=_UPLOAD),
+    RouteCard("DELETE", f"{_CERTIFICATES}/{{name}}", materials.delete_certificate, "Delete a certificate", "Certificates", "material", query=_MUTATION, errors=(400, 404, 409, 412)),
+    RouteCard("GET", f"{_CERTIFICATES}/{{name}}/export", materials.export_certificate, "The certificate of each environment, as a ZIP file", "Certificates", "zip", errors=(400, 404)),
+    RouteCard("GET", f"{_CERTIFICATES}/{{name}}/export-file", materials.export_certificate, "The same under its newer name", "Certificates", "zip", errors=(400, 404)),
     RouteCard("GET", "/apiops/connection-types", connections.types, "Connection types", "Connection types", "objects"),
     RouteCard("GET", "/apiops/connection-types/{type}", connections.one_type, "One connection type, with its JSON Schema", "Connection types", "objects", errors=(400,)),
     RouteCard("POST", "/apiops/auth/token", platform.exchange, "Exchange credentials for a token", "Tokens", "token", "form", public=True, errors=(400,)),

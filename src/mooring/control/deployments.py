@@ -35,6 +35,10 @@ class Deployments:
         ]
         return overall(entries, deployments, generation, warnings)
 
+    async def tallies(self, deployments: Sequence[Deployment], wait_s: float) -> list[Tally]:
+        """How far each of *deployments* is, after at most *wait_s* seconds."""
+        return await self._fleet.wait(deployments, wait_s)
+
     async def latest(self, connection: Connection) -> list[Deployment]:
         """The newest deployment of the connection's present generation, one per environment."""
         found: dict[str, Deployment] = {}

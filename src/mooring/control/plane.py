@@ -7,11 +7,14 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from mooring.control.access import Access
+from mooring.control.certificates import Certificates
 from mooring.control.connections import Connections
 from mooring.control.deployments import Deployments
 from mooring.control.environments import Environments
 from mooring.control.fleet import Fleet
 from mooring.control.jobs import Jobs
+from mooring.control.keystores import Keystores
+from mooring.control.materials import Materials
 from mooring.control.parcels import Parcels
 from mooring.control.probes import Probes
 from mooring.control.projects import Projects
@@ -21,6 +24,7 @@ from mooring.control.tokens import Tokens
 from mooring.control.workers import Workers
 from mooring.errors import MooringError
 from mooring.kit.clock import now_ms
+from mooring.kit.keystore.sandbox import Sandbox
 from mooring.kit.log import log
 from mooring.plugin.registry import Registry
 from mooring.seal.envelope import Ring
@@ -47,6 +51,10 @@ class Plane:
         self.deployments = Deployments(store, self.fleet)
         self.references = References(store, ring, registry)
         self.connections = Connections(store, ring, registry, self.deployments, self.parcels, self.references)
+        self.sandbox = Sandbox()
+        materials = Materials(store, ring, self.deployments)
+        self.keystores = Keystores(store, materials, self.sandbox)
+        self.certificates = Certificates(store, materials, self.sandbox)
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels)
         self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)
@@ -71,6 +79,7 @@ class Plane:
     async def stop(self) -> None:
         """End streams, write down what is known. The store stays open."""
         await self.streams.stop()
+        self.sandbox.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -102,7 +102,10 @@ def overall(
     warnings: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """The `deploymentResult` of a create, update or delete: the AND over its environments."""
-    result: dict[str, Any] = {"success": all(entry["success"] for entry in entries), "state": _worst(entries)}
+    result: dict[str, Any] = {
+        "success": all(entry["success"] for entry in entries),
+        "state": worst([entry["state"] for entry in entries]),
+    }
     if deployments:
         result["deploymentId"] = deployments[0].id
     result["generation"] = generation
@@ -123,8 +126,9 @@ def overall(
 _ORDER = ("FAILED", "PARTIAL", "PENDING", "SUCCEEDED", "NO_WORKERS")
 
 
-def _worst(entries: Sequence[dict[str, Any]]) -> str:
-    states = {entry["state"] for entry in entries}
+def worst(found: Sequence[str]) -> str:
+    """The state of several that belong together."""
+    states = set(found)
     if not states:
         return "NO_WORKERS"
     if states == {"FAILED"}:

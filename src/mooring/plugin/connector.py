@@ -103,7 +103,11 @@ class Context:
 
 
 def operation(method: M) -> M:
-    """Marks a method of a connector as an operation; its request and answer types are read from its annotations."""
+    """
+    Marks a method of a connector as an operation; its request and answer types are read from its annotations.
+
+    An underscore at the end of its name is no part of the operation's: so can one be called as a method of the base.
+    """
     method.__mooring_operation__ = True  # type: ignore[attr-defined]  # functions take attributes
     return method
 
@@ -162,5 +166,7 @@ def _operations_of(cls: type[Connector[Any]]) -> dict[str, Operation]:
             hints = get_type_hints(method)
             parameters = [key for key in inspect.signature(method).parameters if key != "self"]
             summary = (inspect.getdoc(method) or name).splitlines()[0]
-            found[name] = Operation(name, name, hints[parameters[0]], hints["return"], summary)
+            # `close_` is the operation close: the method of that name ends the connector.
+            wire_name = name.rstrip("_")
+            found[wire_name] = Operation(wire_name, name, hints[parameters[0]], hints["return"], summary)
     return found

@@ -44,9 +44,7 @@ def client(
     )
 
 
-async def exchange(
-    http: httpx2.AsyncClient, request: httpx2.Request, most: int
-) -> tuple[httpx2.Response, bytes]:
+async def exchange(http: httpx2.AsyncClient, request: httpx2.Request, most: int) -> tuple[httpx2.Response, bytes]:
     """
     The answer to *request*, and its body.
 
@@ -81,7 +79,9 @@ def http_error(error: httpx2.TransportError, address: str, *, slow: str, busy: s
         case httpx2.PoolTimeout():
             return Unreachable(f"{address}: every connection was in use for too long", hint=busy)
         case httpx2.TimeoutException():
-            return Unreachable(f"{address} did not answer in time; it may or may not have acted on the request", hint=slow)
+            return Unreachable(
+                f"{address} did not answer in time; it may or may not have acted on the request", hint=slow
+            )
         case httpx2.RemoteProtocolError() if "disconnected" not in str(error):
             return Misconfigured(
                 f"{address} did not answer as {peer} does",

@@ -71,6 +71,10 @@ _ERRORS = {
 }
 
 
+_FORMS = {"KeystoreBody": "KeystoreForm", "CertificateBody": "CertificateForm"}
+"""Bodies that may also be sent as a form."""
+
+
 class Card(Protocol):
     """What of a route stands in the description; see `mooring.api.routes.RouteCard`."""
 
@@ -103,7 +107,8 @@ def describe(registry: Registry, routes: Iterable[Any], version: str) -> dict[st
         if not route.hidden:
             path = (
                 route.path
-                if route.path.endswith(("}", "token", "healthcheck", "z")) and "connections" not in route.path
+                if route.path.endswith(("}", "token", "healthcheck", "z"))
+                and not any(noun in route.path for noun in ("connections", "keystores", "certificates"))
                 else f"{route.path}/"
             )
             paths.setdefault(path, {})[route.method.lower()] = _operation(
@@ -135,7 +140,7 @@ def _operation(route: Any, schemas: dict[str, Any], types: list[str]) -> dict[st
         "parameters": [*_path_parameters(route.path, types), *(_query(name, types) for name in route.query)],
         "responses": {"200": _answer(route.answers)},
     }
-    if route.answers == "mutation":
+    if route.answers in ("mutation", "material"):
         operation["parameters"] += _mutation_headers(route.method)
     if route.body is not None:
         operation["requestBody"] = _request_body(route.body, schemas)
@@ -144,7 +149,7 @@ def _operation(route: Any, schemas: dict[str, Any], types: list[str]) -> dict[st
     errors = {
         *route.errors,
         *(() if route.public else (401, 403)),
-        *((413, 503) if route.body or route.answers == "mutation" else ()),
+        *((413, 503) if route.body or route.answers in ("mutation", "material") else ()),
     }
     if route.answers == "token":
         errors.add(401)
@@ -172,9 +177,15 @@ def _request_body(body: type[BaseModel] | str, schemas: dict[str, Any]) -> dict[
             "required": True,
             "content": {"application/x-www-form-urlencoded": {"schema": {"$ref": f"{_REF}Credentials"}}},
         }
+    if body == "keystore form":
+        form = {"multipart/form-data": {"schema": {"$ref": f"{_REF}KeystoreForm"}}}
+        return {"required": True, "content": form}
     assert isinstance(body, type)
     _add_model(schemas, body)
-    return {"required": True, "content": {"application/json": {"schema": {"$ref": _REF + body.__name__}}}}
+    content = {"application/json": {"schema": {"$ref": _REF + body.__name__}}}
+    if body.__name__ in _FORMS:
+        content["multipart/form-data"] = {"schema": {"$ref": _REF + _FORMS[body.__name__]}}
+    return {"required": True, "content": content}
 
 
 def _path_parameters(path: str, types: list[str]) -> list[dict[str, Any]]:
@@ -203,9 +214,15 @@ def _mutation_headers(method: str) -> list[dict[str, Any]]:
 def _answer(shape: str) -> dict[str, Any]:
     if shape == "text":
         return {"description": "Done.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    if shape == "zip":
+        return {
+            "description": "Done.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
     names = {
         "done": "Done", "mutation": "Mutation", "connections": "ConnectionList", "objects": "ObjectList", "token": "AccessToken",
         "status_list": "StatusList", "status": "Status", "created": "Created", "test": "Test",
+        "material": "MaterialMutation", "keystores": "KeystoreList", "certificates": "CertificateList",
     }  # fmt: skip
     return {"description": "Done.", "content": {"application/json": {"schema": {"$ref": _REF + names[shape]}}}}
 
@@ -307,12 +324,13 @@ def _shared_schemas() -> dict[str, Any]:
         "enabled": {"type": "boolean"}, "projectName": text, "id": text, "generation": {"type": "integer", "minimum": 1},
         "createdAt": moment, "updatedAt": moment, "warnings": {"type": "array", "items": {"$ref": f"{_REF}Problem"}},
         "secretFields": {"type": "object", "additionalProperties": {"$ref": f"{_REF}SecretState"}},
+        "uses": {"type": "array", "items": {"$ref": f"{_REF}Use"}},
     }  # fmt: skip
     stored = {
         "type": "object",
         "description": "A connection as it is stored: what every one has, and beside it the fields of its type; secrets are null.",
         "properties": common,
-        "required": sorted(common),
+        "required": sorted(set(common) - {"uses"}),
     }
     step = {
         "type": "object",
@@ -370,6 +388,7 @@ def _shared_schemas() -> dict[str, Any]:
             "properties": {**listed, "resultList": {"type": "array", "items": {"$ref": f"{_REF}StoredConnection"}}, "nextCursor": {"type": ["string", "null"]}},
             "required": ["success", "resultList", "resultCount"],
         },
+        **_material_schemas(listed, text, moment),
         "ObjectList": {
             "type": "object",
             "properties": {**listed, "resultList": {"type": "array", "items": {"type": "object"}}},
@@ -392,5 +411,124 @@ def _shared_schemas() -> dict[str, Any]:
             "type": "object",
             "properties": {"access_token": {"type": "string"}, "token_type": {"const": "Bearer"}, "expires_in": {"type": "integer"}},
             "required": ["access_token", "token_type", "expires_in"],
+        },
+    }  # fmt: skip
+
+
+def _material_schemas(listed: dict[str, Any], text: dict[str, Any], moment: dict[str, Any]) -> dict[str, Any]:
+    """Keystores and certificates."""
+    maybe, names = _or_null(text), {"type": "array", "items": text}
+    certificate = {
+        "subjectDn": text, "issuerDn": text, "serialNumber": text, "subjectAlternativeNames": names, "algorithm": text,
+        "sha1Thumbprint": text, "sha256Thumbprint": text,
+    }  # fmt: skip
+    entry = {
+        "type": "object",
+        "description": "One entry of a keystore: its certificate, and for a key those that issued it.",
+        "properties": {
+            "alias": text, "kind": {"enum": ["key", "certificate"]}, "used": {"type": "boolean"}, **certificate,
+            "notBefore": moment, "notAfter": moment,
+            "chain": {"type": "array", "items": {"type": "object"}},
+        },
+        "required": ["alias", "kind", "used"],
+    }  # fmt: skip
+    in_environment = {
+        "type": "object",
+        "properties": {
+            "environmentName": text, "type": text, "keyStoreType": text, "alias": maybe, "file": {"type": "null"},
+            "password": {"type": "null"}, "expiresAt": _or_null(moment), "entryCount": {"type": "integer"},
+            "entries": {"type": "array", "items": {"$ref": f"{_REF}KeystoreEntry"}},
+        },
+        "required": ["environmentName", "type"],
+    }  # fmt: skip
+    about = {
+        "name": text, "description": maybe, "projectId": text, "projectName": text, "id": text,
+        "generation": {"type": "integer", "minimum": 1}, "createdAt": moment, "updatedAt": moment,
+    }  # fmt: skip
+    certified = {
+        "type": "object",
+        "properties": {
+            "environmentName": text, "startDate": moment, "endDate": moment, "base64EncodedContent": maybe, "alias": maybe,
+            **certificate,
+        },
+        "required": ["environmentName", "startDate", "endDate", "subjectDn"],
+    }  # fmt: skip
+
+    def list_of(name: str) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {
+                **listed, "resultList": {"type": "array", "items": {"$ref": _REF + name}}, "nextCursor": maybe,
+            },
+            "required": ["success", "resultList", "resultCount"],
+        }  # fmt: skip
+
+    result = {
+        "type": "object",
+        "description": "What came of the change for the connections that use it, in each environment.",
+        "properties": {
+            "success": {"type": "boolean"}, "message": text, "state": {"$ref": f"{_REF}DeploymentState"},
+            "generation": {"type": "integer"}, "warnings": {"type": "array", "items": {"$ref": f"{_REF}Problem"}},
+            "environmentResults": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "environmentName": text, "success": {"type": "boolean"}, "message": text,
+                        "state": {"$ref": f"{_REF}DeploymentState"},
+                        "failures": {"type": "array", "items": {"type": "object"}}, "furtherFailures": {"type": "integer"},
+                    },
+                    "required": ["environmentName", "success", "message"],
+                },
+            },
+        },
+        "required": ["success", "message", "environmentResults"],
+    }  # fmt: skip
+    binary = {"type": "string", "format": "binary"}
+    return {
+        "Use": {
+            "type": "object",
+            "description": "A keystore or certificate that a connection uses, and the field that names it.",
+            "properties": {"field": text, "kind": {"enum": ["keystore", "certificate"]}, "name": text},
+            "required": ["field", "kind", "name"],
+        },
+        "KeystoreEntry": entry,
+        "KeystoreInEnvironment": in_environment,
+        "Keystore": {
+            "type": "object",
+            "properties": {
+                **about, "keyStoreEnvironmentList": {"type": "array", "items": {"$ref": f"{_REF}KeystoreInEnvironment"}},
+            },
+            "required": ["name", "keyStoreEnvironmentList"],
+        },
+        "KeystoreList": list_of("Keystore"),
+        "KeystoreForm": {
+            "type": "object",
+            "properties": {
+                "keystoreName": text, "keystoreDescription": text, "keystoreFile": binary, "password": text,
+                "keyStoreType": {"enum": ["JKS", "PKCS12", "PEM"]}, "alias": text, "environmentList": text, "override": text,
+            },
+        },
+        "CertificateInEnvironment": certified,
+        "Certificate": {
+            "type": "object",
+            "properties": {
+                **about, "certificateEnvironmentList": {"type": "array", "items": {"$ref": f"{_REF}CertificateInEnvironment"}},
+            },
+            "required": ["name", "certificateEnvironmentList"],
+        },
+        "CertificateList": list_of("Certificate"),
+        "CertificateForm": {
+            "type": "object",
+            "properties": {
+                "certificateName": text, "alias": text, "certificateDescription": text, "environmentList": text,
+                "pemEncodedFile": binary,
+            },
+        },
+        "MaterialResult": result,
+        "MaterialMutation": {
+            "type": "object",
+            "properties": {"success": {"const": True}, "deploymentResult": {"$ref": f"{_REF}MaterialResult"}},
+            "required": ["success", "deploymentResult"],
         },
     }  # fmt: skip

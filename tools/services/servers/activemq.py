@@ -87,10 +87,11 @@ _CONFIG = """\
       <transportConnector name="openwire" uri="tcp://127.0.0.1:{port}" />
       <transportConnector name="ssl" uri="ssl://127.0.0.1:{tls_port}" />
       <transportConnector name="mutual" uri="ssl://127.0.0.1:{mutual_port}?needClientAuth=true" />
-      <transportConnector name="amqp" uri="amqp://127.0.0.1:{amqp_port}" />
-      <transportConnector name="amqps" uri="amqp+ssl://127.0.0.1:{amqps_port}" />
+      <transportConnector name="amqp" uri="amqp://127.0.0.1:{amqp_port}?transport.transformer=jms" />
+      <transportConnector name="amqp-native" uri="amqp://127.0.0.1:{amqp_native_port}" />
+      <transportConnector name="amqps" uri="amqp+ssl://127.0.0.1:{amqps_port}?transport.transformer=jms" />
       <transportConnector name="amqps-mutual"
-                          uri="amqp+ssl://127.0.0.1:{amqps_mutual_port}?transport.needClientAuth=true" />
+                          uri="amqp+ssl://127.0.0.1:{amqps_mutual_port}?transport.transformer=jms&amp;transport.needClientAuth=true" />
       <transportConnector name="stomp" uri="stomp://127.0.0.1:{stomp_port}" />
     </transportConnectors>
   </broker>
@@ -104,7 +105,9 @@ log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=%d %p %c: %m%n
 """
 
-_PORTS = ("port", "tls_port", "mutual_port", "amqp_port", "amqps_port", "amqps_mutual_port", "stomp_port")
+_PORTS = (
+    "port", "tls_port", "mutual_port", "amqp_port", "amqp_native_port", "amqps_port", "amqps_mutual_port", "stomp_port",
+)  # fmt: skip
 
 
 class ActiveMQ(Server):
@@ -149,6 +152,7 @@ class ActiveMQ(Server):
             "address": f"127.0.0.1:{ports['port']}",
             "host": "127.0.0.1",
             **ports,
+            # Others read what comes by `amqp_native_port` as the bytes that it is; by the other ports, as JMS has it.
             "user": "mooring",
             "password": secrets.token_urlsafe(12),
             # Logs in, and may neither write nor read anything.

@@ -41,16 +41,16 @@ config:
   dynamic:
     http: {anonymous_auth_enabled: false}
     authc:
-      password:
-        http_enabled: true
-        order: 0
-        http_authenticator: {type: basic, challenge: true}
-        authentication_backend: {type: intern}
       certificate:
         http_enabled: true
-        order: 1
+        order: 0
         http_authenticator: {type: clientcert, challenge: false, config: {username_attribute: cn}}
         authentication_backend: {type: noop}
+      password:
+        http_enabled: true
+        order: 1
+        http_authenticator: {type: basic, challenge: true}
+        authentication_backend: {type: intern}
 """
 
 _ROLES = """\

@@ -6,7 +6,6 @@ import secrets
 import socket
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from tools.services.context import Context

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mooring.plugin.network import network_error, resolve
 from mooring.types.activemq.faults import Garbled, Lost, TooLong, Unheard
@@ -157,9 +157,9 @@ class Wire(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(HIGH_WATER)
+        # Other event loops have transports of their own.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
         self._heard = self._spoke = self._loop.time()
 
     def data_received(self, data: bytes) -> None:

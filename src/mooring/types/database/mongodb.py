@@ -167,7 +167,7 @@ class MongoDriver(Driver[Session]):
         database = session.shared.client[self._database]
         found = Collector(max_rows)
         if next(iter(command)) not in CURSORS:
-            reply = await self._ask(session, database.command(command))
+            reply = await self._ask(session, database.command(command, codec_options=database.codec_options))
             found.add([{key: plain(value) for key, value in reply.items() if key not in _NO_REPLY}])
             return found.result(["document"])
         # A batch holds 16 MB at most, whatever is asked for; fewer are asked for where fewer are wanted.
@@ -175,7 +175,9 @@ class MongoDriver(Driver[Session]):
             command["cursor"] = {}
         if "find" in command and "batchSize" not in command:
             command["batchSize"] = max_rows + 1
-        async with await self._ask(session, database.cursor_command(command)) as cursor:
+        async with await self._ask(
+            session, database.cursor_command(command, codec_options=database.codec_options)
+        ) as cursor:
             async for document in cursor:
                 found.add([plain(document)])
                 if found.is_full:

@@ -19,9 +19,6 @@ from mooring.types.database.statement import SQL_SERVER, bound
 from mooring.types.database.tds import Channel, NoTds
 from mooring.types.database.values import plain
 
-LOGIN_S: Final = 3600
-"""Ours is the limit that counts; the client library needs a number."""
-
 
 class SqlServerDriver(BlockingDriver[Any]):
     """Sessions of python-tds. Each statement is sent as sp_executesql, with its values beside it."""
@@ -62,11 +59,22 @@ class SqlServerDriver(BlockingDriver[Any]):
     # --- in the thread -------------------------------------------------------------------------------------------
 
     def on_login(self, session: Session[Any]) -> Any:
-        settings = self.settings
-        parameters = settings.target.parameters
         channel = self._channel(session.socket, session.host)
         channel.open()
-        connection = pytds.connect(
+        try:
+            connection = self._logged_in(session, channel)
+        except TimeoutError as exc:
+            # Ours is the limit that counts: the client library is given none, so that it tries once, and says this then.
+            raise (exc.__cause__ or exc) from exc
+        if self._first:
+            with connection.cursor() as cursor:
+                cursor.execute(self._first)
+        return connection
+
+    def _logged_in(self, session: Session[Any], channel: Channel) -> Any:
+        settings = self.settings
+        parameters = settings.target.parameters
+        return pytds.connect(
             dsn=session.host,
             port=1,  # not dialled: the channel is there already
             database=settings.target.database,
@@ -76,16 +84,12 @@ class SqlServerDriver(BlockingDriver[Any]):
             readonly=parameters.get("applicationIntent", "").lower() == "readonly",
             sock=channel,
             autocommit=True,
-            login_timeout=LOGIN_S,
+            login_timeout=0,
             timeout=None,
             disable_connect_retry=True,
             pooling=False,
             use_tz=None,
         )
-        if self._first:
-            with connection.cursor() as cursor:
-                cursor.execute(self._first)
-        return connection
 
     def _execute(self, cursor: Any, sql: str, parameters: Parameters) -> None:
         if not parameters:

@@ -102,7 +102,7 @@ class TrinoDriver(Driver[Session]):
             async with asyncio.timeout(CONNECT_S):
                 status, _ = await self._ask(session, "POST", self._base.join("/v1/statement"), b"")
             if status != 400:
-                self._refuse(status, "")
+                self._refuse(status)
         except TimeoutError as exc:
             await client.aclose()
             raise network_error(exc, self.address) from exc
@@ -173,7 +173,7 @@ class TrinoDriver(Driver[Session]):
             raise NothingSent from exc
         while True:
             if status != 200 or not isinstance(page, dict):
-                self._refuse(status, page)
+                self._refuse(status)
             following = page.get("nextUri")
             session.next_uri = self._checked(following) if following else None
             if page.get("error"):
@@ -209,7 +209,7 @@ class TrinoDriver(Driver[Session]):
     async def _ask(
         self, session: Session, method: str, url: httpx2.URL, content: bytes | None = None
     ) -> tuple[int, Any]:
-        """The status, and what came: parsed where it is JSON, else the beginning of its text."""
+        """The status, and the page that came with it, where one did."""
         request = session.client.build_request(method, url, content=content)
         response = await session.client.send(request, stream=True)
         try:
@@ -223,12 +223,12 @@ class TrinoDriver(Driver[Session]):
                     )
         finally:
             await response.aclose()
-        if response.headers.get("content-type", "").startswith("application/json"):
+        if response.status_code == 200 and response.headers.get("content-type", "").startswith("application/json"):
             try:
                 return response.status_code, json.loads(read, parse_constant=str)
             except (ValueError, RecursionError):
                 raise self._no_trino() from None
-        return response.status_code, ""
+        return response.status_code, None
 
     async def _cancel(self, session: Session) -> None:
         """End at the server what nobody wants any more."""
@@ -236,7 +236,7 @@ class TrinoDriver(Driver[Session]):
         if following is not None:
             await self._ask(session, "DELETE", httpx2.URL(following))
 
-    def _refuse(self, status: int, _page: Any) -> NoReturn:
+    def _refuse(self, status: int) -> NoReturn:
         if status in (401, 403):
             raise Rejected(
                 f"{self.address} refused the login (HTTP {status})",

@@ -8,4 +8,7 @@ TYPE = ConnectionType(
     title="Elasticsearch",
     group="Logs and events",
     config=ElasticsearchConfig,
+    connector="mooring.types.elasticsearch.connector:ElasticsearchConnector",
+    operations=("index", "bulk", "search"),
+    extra="elasticsearch",
 )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mooring.errors import Busy, Unreachable
+from mooring.errors import Busy, ConnectorError, Unreachable
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 WRITE_S = 30.0
@@ -106,8 +106,11 @@ class Batches:
                 results: list[Any] = await self._write([waiting.lines for waiting in batch])
         except TimeoutError:
             results = [_slow() for _ in batch]
+        except ConnectorError as exc:
+            # Each waiter raises its own: an exception remembers who raised it.
+            results = [type(exc)(exc.message, hint=exc.hint) for _ in batch]
         except Exception as exc:
-            results = [exc] * len(batch)
+            results = [exc for _ in batch]
         except asyncio.CancelledError:
             for waiting in batch:
                 waiting.done.cancel()

@@ -22,9 +22,7 @@ def _plain(name: str) -> str:
     return name
 
 
-IndexName = Annotated[
-    str, StringConstraints(pattern=INDEX, min_length=1, max_length=255), AfterValidator(_plain)
-]
+IndexName = Annotated[str, StringConstraints(pattern=INDEX, min_length=1, max_length=255), AfterValidator(_plain)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Verb = Literal["index", "create", "update", "delete"]
 

@@ -130,7 +130,10 @@ class ElasticsearchConfig(ConnectionConfig):
         None, description="Login password; needed when `authenticate` is true.", group="Login"
     )
     encrypt_communication: Flag = field(
-        False, description="Speak TLS, with the material given here.", group="Security", destination=True
+        False,
+        description="Speak TLS to every node, whatever its `scheme`, with the material given here.",
+        group="Security",
+        destination=True,
     )
     encrypt_communication_type: TlsMaterial | None = field(
         None,
@@ -243,7 +246,9 @@ class ElasticsearchConfig(ConnectionConfig):
         2500, description="Most documents per bulk request.", example=2500, group="Bulk"
     )
     elasticsearch_major_version: MajorVersion = field(
-        "AUTO_DETECT", description="Major version of the server; asked on first contact by default.", group="Cluster"
+        "AUTO_DETECT",
+        description="Major version whose answers are asked for; by default plain JSON, which all of them speak.",
+        group="Cluster",
     )
     trust_store_name: Text | None = field(
         None,

@@ -1,4 +1,4 @@
-"""Sending mail: one SMTP session per message, closed afterwards."""
+"""Sending mail: SMTP sessions, of which one that just served waits a moment for the next message."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from mooring.plugin.network import network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.email.message import Finished, Mail, Mailbox, finish, mailbox
 from mooring.types.email.model import EmailConfig
+from mooring.types.email.sessions import Sessions, abort, leave
 
 SESSIONS = 8
-GOODBYE_S = 1.0
 _DEFAULT_MS = {"mail.smtp.connectiontimeout": 10_000, "mail.smtp.timeout": 20_000, "mail.smtp.writetimeout": 20_000}
 _PERMANENT = 500
 _UNINTELLIGIBLE = -1
@@ -86,14 +86,14 @@ class _Waits:
 
 
 class EmailConnector(Connector[EmailConfig]):
-    """Sends mail. Holds no socket between messages; at most eight sessions are open at a time, further sends wait."""
+    """Sends mail. At most eight sessions are open at a time, further sends wait; unused ones end after seconds."""
 
     def __init__(self, config: EmailConfig, context: Context) -> None:
         super().__init__(config, context)
         self._host = config.host.removeprefix("[").removesuffix("]")
         self._address = f"{config.host}:{config.port}"
         self._places = asyncio.Semaphore(SESSIONS)
-        self._sessions: set[SMTP] = set()
+        self._sessions = Sessions()
         self._tls: ssl.SSLContext | None = None
 
     async def open(self) -> None:
@@ -102,12 +102,11 @@ class EmailConnector(Connector[EmailConfig]):
             self._tls = self._tls_context()
 
     async def stop(self) -> None:
-        for smtp in list(self._sessions):
-            _abort(smtp)
+        await self._sessions.stop()
 
     @operation
     async def send(self, request: Mail) -> Sent:
-        """Send one message, in an SMTP session of its own."""
+        """Send one message."""
         sender = self._sender(request)
         finished = finish(request, sender, self.config.default_encoding)
         envelope_sender = self.config.property("mail.smtp.from") or sender.envelope
@@ -119,24 +118,32 @@ class EmailConnector(Connector[EmailConfig]):
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[SMTP]:
-        """A session as the config describes it: connected, encrypted, logged in; closed afterwards."""
+        """A session as the config describes it: connected, encrypted, logged in; nobody else uses it meanwhile."""
         async with self._places:
-            smtp = self._client()
-            self._sessions.add(smtp)
+            smtp = None
             try:
-                await self._connect(smtp, await self._dial())
-                await self._encrypt(smtp)
-                await self._login(smtp)
+                smtp = await self._sessions.take(self._begin)
                 yield smtp
-                await _leave(smtp)
-            except ConnectorError:
-                raise
-            except Exception as exc:
+            except BaseException as exc:
+                if smtp is not None:
+                    self._sessions.drop(smtp)
+                if not isinstance(exc, Exception) or isinstance(exc, ConnectorError):
+                    raise
                 # The driver's time-outs are TimeoutErrors too, and must not pass for the caller's deadline.
                 raise self.translate(exc) or exc from exc
-            finally:
-                self._sessions.discard(smtp)
-                _abort(smtp)
+            self._sessions.keep(smtp)
+
+    async def _begin(self) -> SMTP:
+        smtp = self._client()
+        self._sessions.began(smtp)
+        try:
+            await self._connect(smtp, await self._dial())
+            await self._encrypt(smtp)
+            await self._login(smtp)
+        except BaseException:
+            self._sessions.drop(smtp)
+            raise
+        return smtp
 
     async def probe(self, probe: Probe) -> None:
         smtp = self._client()
@@ -160,9 +167,9 @@ class EmailConnector(Connector[EmailConfig]):
                     await self._login(smtp)
             else:
                 probe.skip("login", "auth is off")
-            await _leave(smtp)
+            await leave(smtp)
         finally:
-            _abort(smtp)
+            abort(smtp)
 
     def translate(self, error: BaseException) -> ConnectorError | None:
         match error:
@@ -396,20 +403,6 @@ async def _greet(smtp: SMTP) -> None:
         await smtp.ehlo()
     except aiosmtplib.SMTPHeloError:
         await smtp.helo()
-
-
-async def _leave(smtp: SMTP) -> None:
-    """Say goodbye; whether the server answers does not matter any more."""
-    with contextlib.suppress(aiosmtplib.SMTPException, OSError):
-        async with asyncio.timeout(GOODBYE_S):
-            await smtp.quit()
-
-
-def _abort(smtp: SMTP) -> None:
-    """Close without waiting for what is not yet written."""
-    if isinstance(smtp.transport, asyncio.WriteTransport):
-        smtp.transport.abort()
-    smtp.close()
 
 
 def _own_name() -> str:

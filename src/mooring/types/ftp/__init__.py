@@ -8,5 +8,7 @@ TYPE = ConnectionType(
     title="FTP, FTPS and SFTP",
     group="Files",
     config=FtpConfig,
+    connector="mooring.types.ftp.connector:FtpConnector",
+    operations=("list", "get", "put", "delete"),
     extra="ftp",
 )

@@ -165,7 +165,9 @@ class Line(aioftp.Client):
                 self.is_whole = True
 
     @asynccontextmanager
-    async def reading(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def reading(
+        self, path: str, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes of a file from *offset* on, in blocks; no more than *length*."""
         async with self._data(f"RETR {_safe(path)}", offset) as (reader, _):
             yield _blocks(reader, length)
@@ -343,9 +345,7 @@ class Line(aioftp.Client):
         await self._to_binary()
         port = await self._passive_port()
         self.is_whole = False
-        reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(self._peer, port, limit=BLOCK_BYTES), SILENCE_S
-        )
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(self._peer, port, limit=BLOCK_BYTES), SILENCE_S)
         try:
             if offset:
                 await self.command(f"REST {offset}", "350")
@@ -402,7 +402,15 @@ async def _blocks(reader: asyncio.StreamReader, length: int | None) -> AsyncIter
 
 
 class _Secured(asyncio.StreamReaderProtocol):
-    """Streams over TLS, whose end cannot be kept open from one side."""
+    """
+    Streams over TLS, whose end cannot be kept open from one side.
+
+    Those of *before* are kept: a stream that is collected takes its connection with it.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, before: asyncio.StreamWriter) -> None:
+        super().__init__(reader, loop=asyncio.get_running_loop())
+        self._before = before
 
     def eof_received(self) -> bool:
         super().eof_received()
@@ -419,9 +427,14 @@ async def _secured(
     """
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=BLOCK_BYTES, loop=loop)
-    protocol = _Secured(reader, loop=loop)
+    protocol = _Secured(reader, writer)
     transport = await loop.start_tls(
-        writer.transport, protocol, context, server_hostname=host, ssl_handshake_timeout=SILENCE_S, ssl_shutdown_timeout=5
+        writer.transport,
+        protocol,
+        context,
+        server_hostname=host,
+        ssl_handshake_timeout=SILENCE_S,
+        ssl_shutdown_timeout=5,
     )
     if transport is None:
         raise ConnectionResetError

@@ -90,6 +90,6 @@ def _windows_time(match: re.Match[str]) -> str | None:
 
 def _written(*parts: Any) -> str | None:
     try:
-        return datetime(*parts).isoformat()  # noqa: DTZ001  # the server does not say in which zone
+        return datetime(*parts).isoformat()  # the server does not say in which zone
     except ValueError:
         return None

@@ -94,7 +94,9 @@ class PutRequest(Request):
     more: bool = Field(
         False, description="Whether more parts will follow: the file appears under its name with the last one only."
     )
-    upload: UploadToken | None = Field(None, description="The upload that this part belongs to, from the answer before.")
+    upload: UploadToken | None = Field(
+        None, description="The upload that this part belongs to, from the answer before."
+    )
     offset: int = Field(0, ge=0, le=2**63 - 1, description="Bytes of the upload that came before this part.")
 
     @model_validator(mode="after")

@@ -52,7 +52,8 @@ class SftpFiles:
     async def size(self, path: str) -> int | None:
         """Bytes of a file; None where there is none."""
         try:
-            return (await _soon(self.client.stat(self._at(path)))).size
+            found: int | None = (await _soon(self.client.stat(self._at(path)))).size
+            return found
         except _NOT_THERE:
             return None
 
@@ -75,7 +76,9 @@ class SftpFiles:
         return found, False
 
     @asynccontextmanager
-    async def reading(self, path: str, offset: int = 0, length: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def reading(
+        self, path: str, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes of a file from *offset* on, in blocks; no more than *length*."""
         file = await _soon(self.client.open(self._at(path), "rb"))
         try:

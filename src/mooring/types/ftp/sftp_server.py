@@ -18,6 +18,11 @@ from mooring.types.ftp.sessions import Server
 from mooring.types.ftp.sftp import SftpFiles
 
 
+def host_key(server: str, pinned: str | None) -> ssh.HostKey:
+    """What is expected of the host key of *server*."""
+    return ssh.HostKey(server, pinned)
+
+
 class SftpServer(Server):
     """An SSH server with the SFTP subsystem."""
 

@@ -65,7 +65,7 @@ class GraylogConfig(ConnectionConfig):
         False, description="Check the server's certificate.", group="Security", destination=True
     )
     compression_type: Compression = field(
-        "NONE", description="Compression; GELF inputs decompress over UDP only.", group="Message"
+        "NONE", description="Compression over UDP; GELF over TCP has none.", group="Message"
     )
     gelf_message_level: Level = field(
         "INFO", description="Level of a message that has none; `INFO(6)` is taken for `INFO`.", group="Message"

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, StringConstraints
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
+from mooring.kit.ber import Unintelligible
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.network import network_error, resolve
 from mooring.plugin.probe import Probe
-from mooring.types.ldap.ber import Unintelligible
 from mooring.types.ldap.entries import Entry, Gathering
 from mooring.types.ldap.filter import USER, Filter, FilterError, parse
 from mooring.types.ldap.messages import Result, filter_of, page, search

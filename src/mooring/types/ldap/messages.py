@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mooring.types.ldap.ber import (
+from mooring.kit.ber import (
     ENUMERATED,
     OCTETS,
     SEQUENCE,

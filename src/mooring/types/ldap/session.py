@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from mooring.types.ldap.ber import Unintelligible, frame_length
+from mooring.kit.ber import Unintelligible, frame_length
 from mooring.types.ldap.messages import (
     RESULTS,
     Entry,
@@ -220,7 +220,7 @@ class Session(asyncio.Protocol):
         while start < end:
             if view[start] != _SEQUENCE:
                 raise Unintelligible
-            length = frame_length(view[start : start + 6])
+            length = frame_length(view, start)
             if length is not None and length > MAX_MESSAGE:
                 raise Unintelligible
             if length is None or start + length > end:

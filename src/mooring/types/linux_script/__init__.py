@@ -8,7 +8,10 @@ TYPE = ConnectionType(
     title="Linux script (SSH)",
     group="Commands",
     config=LinuxScriptConfig,
-    connector=None,
+    connector="mooring.types.linux_script.connector:LinuxScriptConnector",
+    operations=("run",),
+    extra="linux-script",
     aliases=("linuxscript", "linuxScript"),
-    note="Runs commands on another machine by design: give it an account that may do only what is needed.",
+    note="Runs commands on another machine by design: give it an account that may do only what is needed."
+    " A worker does so only where its operator allows it (MOORING_LINUX_SCRIPT).",
 )

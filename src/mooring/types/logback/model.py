@@ -112,7 +112,7 @@ class LogbackConfig(ConnectionConfig):
         if "i" not in words:
             yield invalid(
                 "logFilenamePattern",
-                "it has no %i, so files of one period that reach maxFileSize overwrite each other",
+                "it has no %i, so a period has one file, and maxFileSize has no effect",
                 "size_needs_index",
             )
 

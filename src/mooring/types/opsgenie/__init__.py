@@ -8,6 +8,9 @@ TYPE = ConnectionType(
     title="Opsgenie",
     group="Messages to people",
     config=OpsGenieConfig,
+    connector="mooring.types.opsgenie.connector:OpsGenieConnector",
+    operations=("send", "close"),
+    extra="ops-genie",
     aliases=("opsgenie", "opsGenie"),
-    note="The vendor ends this service in 2027; choose something else for what is new.",
+    note="The vendor ends this service in April 2027; choose something else for what is new.",
 )

@@ -21,17 +21,27 @@ class FakeMailServer:
     now: int = 0
     most: int = 0
     delay_s: float = 0.0
+    sessions: int = 0
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
+        self.sessions += 1
+        self.writers.add(writer)
         try:
             await self._talk(reader, writer)
         except ConnectionError:
             pass
         finally:
             self.now -= 1
+            self.writers.discard(writer)
             writer.close()
+
+    def hang_up(self) -> None:
+        """Cut every session, as a server that ends does."""
+        for writer in list(self.writers):
+            writer.transport.abort()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         in_data = False
@@ -71,3 +81,4 @@ async def fake_mail_server(port: int = 0, delay_s: float = 0.0, **replies: str) 
         yield fake
     finally:
         server.close()
+        fake.hang_up()

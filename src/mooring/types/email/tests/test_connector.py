@@ -15,6 +15,7 @@ from tests.support.services import Service, black_hole, closed_port, mail, wait_
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable
 from mooring.plugin.materials import MaterialMissing, Store
 from mooring.testing.live import connected
+from mooring.types.email import sessions
 from mooring.types.email.tests.fake import HANG_UP, fake_mail_server
 
 __all__ = ["mail"]
@@ -407,11 +408,11 @@ async def test_two_hundred_mails_leave_nothing_behind(mail):
     """After 200 mails no socket and no task is left."""
     async with connected(real(mail, enableStartTls=False)) as guard:
         await guard.use("send", {"to": "warm@example.com"})
-        await asyncio.sleep(0.05)
+        await guard.rest()
         before = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
 
         await asyncio.gather(*(guard.use("send", {"to": "many@example.com"}) for _ in range(200)))
-        await asyncio.sleep(0.1)
+        await guard.rest()
 
         assert (len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())) == before
 
@@ -508,3 +509,67 @@ async def test_opening_does_no_network_io():
     """A connection opens without its server."""
     async with connected(body(closed_port(), enableStartTls=True)) as guard:
         assert not guard.started
+
+
+# Sessions that wait
+
+
+async def test_a_session_serves_the_next_message_too():
+    """The login is paid once."""
+    async with fake_mail_server() as server, connected(body(server.port)) as guard:
+        for _ in range(3):
+            await guard.use("send", {"to": "a@example.com"})
+
+        assert server.sessions == 1
+
+
+async def test_a_session_that_died_while_it_waited_is_replaced():
+    """Nobody notices."""
+    async with fake_mail_server() as server, connected(body(server.port)) as guard:
+        await guard.use("send", {"to": "a@example.com"})
+        server.hang_up()
+
+        await guard.use("send", {"to": "a@example.com"})
+
+        assert server.sessions == 2
+
+
+async def test_a_session_whose_message_failed_is_not_used_again():
+    """Nobody knows what is left in it."""
+    async with fake_mail_server(END="451 not now") as server, connected(body(server.port)) as guard:
+        for _ in range(2):
+            with pytest.raises(ConnectorError):
+                await guard.use("send", {"to": "a@example.com"})
+
+        assert server.sessions == 2
+
+
+async def test_a_session_ends_after_fifty_messages():
+    """Before the server gets tired of it."""
+    async with fake_mail_server() as server, connected(body(server.port)) as guard:
+        for _ in range(51):
+            await guard.use("send", {"to": "a@example.com"})
+
+        assert server.sessions == 2
+
+
+async def test_an_unused_session_says_goodbye(monkeypatch):
+    """After a while, by itself."""
+    monkeypatch.setattr(sessions, "IDLE_S", 0.05)
+    async with fake_mail_server() as server, connected(body(server.port)) as guard:
+        await guard.use("send", {"to": "a@example.com"})
+        for _ in range(200):
+            if server.now == 0:
+                break
+            await asyncio.sleep(0.01)
+
+        assert (server.now, server.heard[-1]) == (0, "QUIT")
+
+
+async def test_what_waits_says_goodbye_when_the_connection_ends():
+    """In order, and at once."""
+    async with fake_mail_server() as server:
+        async with connected(body(server.port)) as guard:
+            await guard.use("send", {"to": "a@example.com"})
+
+        assert server.heard[-1] == "QUIT"

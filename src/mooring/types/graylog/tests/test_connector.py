@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.logs import FakeLogServer, matching, until, wait_for
+from tests.support.logs import FakeLogServer, held, matching, until, wait_for
 from tests.support.services import Service, black_hole, closed_port, service
 
 from mooring.errors import Busy, ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable
 from mooring.plugin.materials import Store
-from mooring.testing.conformance import held
 from mooring.testing.live import connected
 from mooring.types.graylog.message import datagrams
 from mooring.types.graylog.model import LEVELS

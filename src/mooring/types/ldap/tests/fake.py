@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from mooring.types.ldap.ber import ENUMERATED, SEQUENCE, SET, element, elements, frame_length, integer, number, text
+from mooring.kit.ber import ENUMERATED, SEQUENCE, SET, element, elements, frame_length, integer, number, text
 
 BIND, SEARCH, EXTENDED, ABANDON, UNBIND = 0x60, 0x63, 0x77, 0x50, 0x42
 HANG_UP = b"hang up"

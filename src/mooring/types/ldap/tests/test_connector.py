@@ -16,9 +16,9 @@ from tests.support.slapd import ldapmodify, ldapsearch, ldapwhoami, slapd
 from tools.services.servers.slapd import PEOPLE, ROBOTS, person_dn
 
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable
+from mooring.kit.ber import SEQUENCE, SET, element, integer, text
 from mooring.plugin.materials import MaterialMissing, Store
 from mooring.testing.live import connected
-from mooring.types.ldap.ber import SEQUENCE, SET, element, integer, text
 from mooring.types.ldap.security import check_name
 from mooring.types.ldap.session import MAX_MESSAGE
 from mooring.types.ldap.tests.fake import (
@@ -680,7 +680,7 @@ BIG = b"x" * (MAX_MESSAGE + 1)
         b"raw:" + framed(2, element(0x64, text("x"))),
         b"raw:" + framed(2, element(0x64, text("x"), element(SEQUENCE, element(SEQUENCE, text("a"))))),
         b"raw:" + framed(2, element(0x65)),
-        b"raw:" + framed(2, element(0x61, element(0x0A, b"\x01" * 9), text(""), text(""))),
+        b"raw:" + framed(2, element(0x61, element(0x0A, b"\x01" * 10), text(""), text(""))),
         b"raw:" + framed(77, result(0x65)),
         b"raw:" + framed(-1, result(0x65)),
         b"raw:" + framed(2, element(0x6F)),

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from tests.support.logback import Event, RealLogback, logback
+from tests.support.logs import held
 
 from mooring.errors import Busy, ConnectorError, Misconfigured, Unreachable
 from mooring.plugin.connector import Allowed
-from mooring.testing.conformance import held
 from mooring.testing.live import connected
 from mooring.types.logback import connector, rolling
 from mooring.types.logback.folder import Folder

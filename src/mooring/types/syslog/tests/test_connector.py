@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.logs import FakeLogServer, matching, until, wait_for
+from tests.support.logs import FakeLogServer, held, matching, until, wait_for
 from tests.support.services import Service, black_hole, closed_port, service
 
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable
 from mooring.plugin import oneway
 from mooring.plugin.materials import Store
-from mooring.testing.conformance import held
 from mooring.testing.live import connected
 from mooring.types.syslog.model import FACILITIES, SEVERITIES
 from mooring.types.syslog.tests.target import identity
