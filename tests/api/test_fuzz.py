@@ -63,6 +63,10 @@ def _is_connection_body(operation: APIOperation) -> bool:
     return operation.method in ("post", "put") and "/connections/{name}" in operation.path
 
 
+def _takes_a_file(operation: APIOperation) -> bool:
+    return operation.method in ("post", "put") and ("/keystores" in operation.path or "/certificates" in operation.path)
+
+
 def _run(
     operation: APIOperation, server: Dev, mode: GenerationMode, which: list, prepare: Callable[[Case], bool], **fixed
 ) -> list[tuple[Case, object]]:
@@ -160,6 +164,8 @@ def test_fitting_requests_are_accepted(server, operation):
     """What fits the description is accepted, or refused for a reason that no description holds."""
     if _is_connection_body(operation):
         pytest.skip("rules between fields are in no schema: see test_fitting_bodies_have_the_right_shape")
+    if _takes_a_file(operation):
+        pytest.skip("what is a keystore or a certificate is in no schema: see test_keystores and test_certificates")
 
     _run(
         operation,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 import uuid
 from typing import Any
@@ -11,8 +10,9 @@ import pytest
 
 from mooring.plugin.materials import Store
 from tests.e2e.support import PROJECT, create
+from tests.support.keystores import keystore, keystores_path
 from tests.support.plane import Dev, connection_path
-from tests.support.targets import Target, variants
+from tests.support.targets import StoreFile, Target, variants
 
 SEEN_WITHIN_S = 20.0
 
@@ -25,8 +25,8 @@ def test_what_a_worker_did_is_seen_from_the_other_side(dev, variant, record_prop
     record_property("variant", f"{variant.type}-{variant.name}")
     with variant.opening() as target:
         name = f"{variant.type}-{uuid.uuid4().hex[:8]}"
-        for store, material in target.stores.items():
-            keep(dev, store, material)
+        for store in target.stores:
+            keep(dev, store, target)
         create(dev, {**target.body, "name": name})
 
         used = dev.use(PROJECT, name, target.operation, target.request)
@@ -41,8 +41,8 @@ def test_a_worker_proves_that_it_works(dev, variant):
     """The test route answers with the probe's steps, and none of them failed."""
     with variant.opening() as target:
         name = f"{variant.type}-{uuid.uuid4().hex[:8]}"
-        for store, material in target.stores.items():
-            keep(dev, store, material)
+        for store in target.stores:
+            keep(dev, store, target)
         create(dev, {**target.body, "name": name})
 
         tested = dev.api.post(f"{connection_path(name)}test/").json()["deploymentResult"]
@@ -60,13 +60,16 @@ def seen(target: Target, answer: dict[str, Any]) -> Any:
         time.sleep(0.1)
 
 
-def keep(dev: Dev, name: str, store: Store) -> None:
-    """A keystore of that name, made by the API; one that is there already is the same one."""
-    pem = "\n".join(part for part in (store.key, store.chain, store.trusted) if part)
-    entry = {"environmentName": "development", "keyStoreType": "PEM", "file": base64.b64encode(pem.encode()).decode()}
-    body = {"name": name, "keyStoreEnvironmentList": [entry]}
-    path = f"/apiops/projects/{PROJECT}/keystores/"
-    response = dev.api.post(path, json=body)
+def keep(dev: Dev, name: str, target: Target) -> None:
+    """A keystore of that name, made by the API; one that is there already is replaced."""
+    file = target.files.get(name) or as_pem(target.stores[name])
+    body = keystore(name, file.content, file.kind, **({"password": file.password} if file.password else {}))
+    response = dev.api.post(keystores_path(), json=body)
     if response.status_code != 200:
-        response = dev.api.put(f"{path}{name}/", json=body)
+        response = dev.api.put(keystores_path(name), json=body)
     assert response.status_code == 200, response.text
+
+
+def as_pem(store: Store) -> StoreFile:
+    text = "\n".join(part for part in (store.key, store.chain, store.trusted) if part)
+    return StoreFile("PEM", text.encode())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.support import PROJECT, Hook, create, hook_server
+from tests.e2e.support import PROJECT, Hook, hook_server
 from tests.support.keystores import (
     PASSWORD,
     Identity,
@@ -66,6 +66,13 @@ def keep(dev: Dev, body: dict[str, object]) -> dict[str, object]:
     return response.json()["deploymentResult"]
 
 
+def create(dev: Dev, body: dict[str, object]) -> dict[str, object]:
+    """Also what is not well yet."""
+    response = dev.api.post(connection_path(str(body["name"])), json=body)
+    assert response.status_code == 200, response.text
+    return response.json()["deploymentResult"]
+
+
 def use(dev: Dev, name: str) -> int:
     return dev.use(PROJECT, name, "send", {"body": "hello"}).status_code
 
@@ -88,7 +95,7 @@ def test_java_s_keystores_are_used_for_mutual_tls(dev: Dev, shop: Shop, tools: T
 
     made = create(dev, shop.body(hook, keyStoreName=mine, trustStoreName=trust))
 
-    assert made["deploymentResult"]["success"], made
+    assert made["success"], made
     assert use(dev, hook) == 200
     tested = dev.api.post(f"{connection_path(hook)}test/").json()["deploymentResult"]
     assert tested["success"], tested
@@ -96,9 +103,10 @@ def test_java_s_keystores_are_used_for_mutual_tls(dev: Dev, shop: Shop, tools: T
 
 def test_a_keystore_is_replaced_under_use(dev: Dev, tools: Tools) -> None:
     """A replaced keystore is in the next handshake, with no restart; what it replaced is not."""
-    seen: list[str] = []
     root = authority()
     context = server_context(issued(root, "localhost"), clients_of=root)
+    # With 1.3 a client has shaken hands before the server looks at its certificate; a probe of a hook ends there.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
     with hook_server("right", tls=context) as served:
         mine, hook = named("mine"), named("hook")
         first, second = issued(root, "first"), issued(root, "second")
@@ -121,7 +129,6 @@ def test_a_keystore_is_replaced_under_use(dev: Dev, tools: Tools) -> None:
         assert not told["success"] and told["environmentResults"][0]["failures"][0]["reason"] == "PROBE_FAILED", told
         assert use(dev, hook) == 200
         assert dev.api.get(connection_path(hook)).json()["resultList"][0]["generation"] == before
-    assert seen == []
 
 
 def test_the_next_handshake_shows_the_new_certificate(dev: Dev) -> None:
@@ -155,12 +162,12 @@ def test_a_missing_keystore_is_named_and_the_connection_heals_when_it_comes(dev:
     keep(dev, keystore(trust, shop.root.certificate_pem.encode()))
 
     made = create(dev, shop.body(hook, keyStoreName=mine, trustStoreName=trust))
-    failure = made["deploymentResult"]["deploymentResults"][0]["failures"][0]
+    failure = made["deploymentResults"][0]["failures"][0]
     later = keep(dev, keystore(mine, issued(shop.root).pem()))
 
     assert failure["reason"] == "KEYSTORE_MISSING"
     assert mine in failure["message"] and "keyStoreName" in failure["message"]
-    assert [warning["code"] for warning in made["deploymentResult"]["warnings"]] == ["reference_missing"]
+    assert [warning["code"] for warning in made["warnings"]] == ["reference_missing"]
     assert later["success"] is True
     assert use(dev, hook) == 200
     assert dev.api.get(connection_path(hook)).json()["resultList"][0]["warnings"] == []

@@ -33,7 +33,9 @@ class Frame:
 
     @property
     def text(self) -> str:
-        return self.body.decode()
+        """The text; the broker gives some as Java keeps it, in which letters beyond the first 65,536 are two."""
+        halves = self.body.decode("utf-8", "surrogatepass")
+        return halves.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 class Stomp:

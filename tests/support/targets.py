@@ -3,7 +3,8 @@ What every room tells the tests that all rooms share: real systems to talk to, a
 
 `tests/target.py` of a room has `TARGETS`: for each variant a context manager that yields a `Target`. The suites
 `tests/e2e/test_every_type.py` (created by the API, used through a worker, read back from the other side) and
-`tests/weather` (ten things that go wrong) run over all of them.
+`tests/weather` (ten things that go wrong) run over all of them; the latter not over those in `SAME_WEATHER` of a room,
+which names for such a variant the other one that fails in just the same way.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ WEATHER: Mapping[str, Ends] = {
 Body = dict[str, Any]
 
 
+class StoreFile(NamedTuple):
+    """A keystore as a file that somebody uploads: `JKS`, `PKCS12` or `PEM`."""
+
+    kind: str
+    content: bytes
+    password: str | None = None
+
+
 @dataclass(frozen=True)
 class Target:
     """
@@ -58,6 +67,7 @@ class Target:
         server: What is at the other end, with its version: `RabbitMQ 3.10.8`. A fake is called `fake: ...`.
         tls: How it is protected: `""`, `TLS`, `STARTTLS`, `mutual TLS`, and so on.
         stores: The materials that the body refers to, by name.
+        files: Those of them that are uploaded as some other file than a PEM made of them.
         aimed: The body pointed at another host and port.
         with_login: The body with another user or password; None where nobody logs in.
         ends: How the weather of that name ends here: differently from `WEATHER`, or not at all (the reason, as text).
@@ -72,6 +82,7 @@ class Target:
     server: str
     tls: str = ""
     stores: Mapping[str, Store] = field(default_factory=dict)
+    files: Mapping[str, StoreFile] = field(default_factory=dict)
     aimed: Callable[[Body, str, int], Body] | None = None
     with_login: Callable[[Body, str | None, str | None], Body] | None = None
     ends: Mapping[str, Ends | str] = field(default_factory=dict)
@@ -103,6 +114,7 @@ class Variant(NamedTuple):
     type: str
     name: str
     opening: Opening
+    has_weather: bool
 
     @property
     def id(self) -> str:
@@ -112,8 +124,9 @@ class Variant(NamedTuple):
 def variants() -> Iterator[Variant]:
     """Every variant of every room that has targets."""
     for card in Registry():
-        for name, opening in getattr(target_module(card.config.__module__), "TARGETS", {}).items():
-            yield Variant(card.name, name, opening)
+        module = target_module(card.config.__module__)
+        for name, opening in getattr(module, "TARGETS", {}).items():
+            yield Variant(card.name, name, opening, name not in getattr(module, "SAME_WEATHER", {}))
 
 
 def target_module(config_module: str) -> ModuleType | None:

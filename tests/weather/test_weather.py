@@ -14,6 +14,7 @@ ALL = [
     # One storm for a variant is enough for all that is asked about it, so these stay in one process.
     pytest.param(variant, id=variant.id, marks=pytest.mark.xdist_group(variant.id))
     for variant in variants()
+    if variant.has_weather
 ]
 FLAT_MB = 48
 

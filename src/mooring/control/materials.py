@@ -330,7 +330,11 @@ class Materials:
             tail = "" if deleted else "; no connection uses it yet, so workers get it with the first that does"
             return {"environmentName": name, "success": True, "state": "SUCCEEDED", "message": done + tail}
         success = all(tally.success for _, tally in found)
-        if success:
+        if success and deleted:
+            message = f"{done}; {_connections(len(found))} that used it will find nothing of that name"
+        elif all(tally.state == "NO_WORKERS" for _, tally in found):
+            message = f"{_connections(len(found))} that use it: {found[0][1].message}"
+        elif success:
             message = f"{done}; {_connections(len(found))} {'uses' if len(found) == 1 else 'use'} it"
         else:
             bad = [tally for _, tally in found if not tally.success]

@@ -18,6 +18,7 @@ import ssl
 import sys
 import termios
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,7 +34,7 @@ CHUNK = 65536
 SETTLE_S = 0.2
 HANDSHAKE_S = 10.0
 GOODBYE_S = 1.0
-LOOK_CLOSELY_S = 0.002
+LOOK_CLOSELY_S = 0.0005
 FLUSH_S = 5.0
 WRITE_S = 5.0
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
@@ -178,6 +179,8 @@ class Stream:
         self._sock, self._loop = sock, asyncio.get_running_loop()
         self._heard = asyncio.Event()
         self._reading = False
+        self._blocked: asyncio.Future[None] | None = None
+        self._sent = 0
         self._tls: ssl.SSLObject | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
 
@@ -209,9 +212,9 @@ class Stream:
         if self.lost is not None:
             raise self.lost
 
-    async def write(self, data: bytes) -> bool:
+    async def write(self, data: bytes) -> int:
         """
-        Write *data*, and wait until the other machine has acknowledged it all; False where this system cannot tell.
+        Write *data*; a mark to ask `acknowledged` for. By one task at a time.
 
         Raises:
             OSError, Talks: nothing of it was written.
@@ -221,14 +224,32 @@ class Stream:
         try:
             if self._tls is not None:
                 self._tls.write(data)
-                data = self._outgoing.read()
-            await self._loop.sock_sendall(self._sock, data)
-            acknowledged = await self._acknowledged()
+                await self._flush()
+            else:
+                await self._send(data)
             self.check()
         except (OSError, Talks) as exc:
             self._lose(exc)
             raise Interrupted from exc
-        return acknowledged
+        return self._sent
+
+    async def acknowledged(self, mark: int) -> bool:
+        """
+        Wait until the other machine has acknowledged all that was written before *mark*.
+
+        False where this system cannot tell. Raises `Interrupted` when the connection is lost before.
+        """
+        began = time.monotonic()
+        try:
+            while (left := unacknowledged(self._sock)) is not None and self._sent - left < mark:
+                self.check()
+                # On a near network it takes microseconds, and a far one is not made slower by looking less often.
+                waited = time.monotonic() - began
+                await asyncio.sleep(0 if waited < LOOK_CLOSELY_S else min(waited / 4, 0.01))
+            self.check()
+        except (OSError, Talks, ValueError) as exc:  # the last: somebody has closed the socket
+            raise Interrupted from exc
+        return left is not None
 
     async def close(self) -> None:
         """End it in order, so that the other side gets all that was written; at most a second. Safe twice."""
@@ -265,7 +286,28 @@ class Stream:
 
     async def _flush(self) -> None:
         if self._outgoing.pending:
-            await self._loop.sock_sendall(self._sock, self._outgoing.read())
+            await self._send(self._outgoing.read())
+
+    async def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                count = self._sock.send(rest)
+            except (BlockingIOError, InterruptedError):
+                await self._writable()
+            else:
+                self._sent += count
+                rest = rest[count:]
+
+    async def _writable(self) -> None:
+        self._blocked = blocked = self._loop.create_future()
+        self._loop.add_writer(self._sock.fileno(), _end, blocked)
+        try:
+            await blocked
+        finally:
+            if self._blocked is blocked:
+                self._loop.remove_writer(self._sock.fileno())
+                self._blocked = None
 
     def _read(self) -> None:
         """Take what has arrived, as far as it matters: that something has, or that nothing more will."""
@@ -287,20 +329,12 @@ class Stream:
         if self._reading:
             self._loop.remove_reader(self._sock.fileno())
             self._reading = False
+        blocked, self._blocked = self._blocked, None
+        if blocked is not None:
+            self._loop.remove_writer(self._sock.fileno())
+            _end(blocked)
         self.lost = self.lost or why
         self._heard.set()
-
-    async def _acknowledged(self) -> bool:
-        """Wait until nothing is left that was not acknowledged; False where the system does not tell."""
-        began = time.monotonic()
-        while (left := unacknowledged(self._sock)) != 0:
-            if left is None:
-                return False
-            self.check()
-            # On a near network it takes microseconds, and a far one is not made slower by looking less often.
-            waited = time.monotonic() - began
-            await asyncio.sleep(0 if waited < LOOK_CLOSELY_S else min(waited / 4, 0.01))
-        return True
 
     async def _say_goodbye(self) -> None:
         if self._tls is not None:
@@ -312,6 +346,11 @@ class Stream:
         while self.lost is None:
             await self._heard.wait()
             self._heard.clear()
+
+
+def _end(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def unacknowledged(sock: socket.socket) -> int | None:
@@ -343,9 +382,12 @@ class Outbox:
         self._line, self._explain = line, explain
         self._capacity, self._batch, self._pause_s = capacity, batch, pause_s
         self._waiting: dict[asyncio.Future[bool], bytes] = {}
-        self._taken: dict[asyncio.Future[bool], bytes] = {}
+        self._written: deque[tuple[int, list[asyncio.Future[bool]]]] = deque()
+        self._in_flight = 0
+        self._landed = asyncio.Event()
         self._bytes = 0
         self._writer: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._stream: Stream | None = None
         self._not_before = 0.0
 
@@ -379,24 +421,23 @@ class Outbox:
 
     async def close(self) -> None:
         """Send what waits, for some seconds at most; then end the connection in order. Safe twice; `put` begins anew."""
-        writer, self._writer = self._writer, None
         try:
             # What nobody waits for any more is not worth waiting for.
-            owed = [sent for sent in (*self._waiting, *self._taken) if not sent.done()]
+            owed = [sent for sent in (*self._waiting, *self._all_written()) if not sent.done()]
             if owed:
                 await asyncio.wait(owed, timeout=FLUSH_S)
-            if writer is not None:
-                writer.cancel()
-                await asyncio.wait([writer])
+            tasks = self._stop_working()
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._stream is not None:
                 await self._stream.close()
         finally:
-            if writer is not None:
-                writer.cancel()
+            self._stop_working()
+            self._writer = self._watcher = None
             self._forget_stream()
             self._fail(list(self._waiting), ConnectionAbortedError())
 
     async def _write(self) -> None:
+        """Write what waits, as long as something does; several writes may be on their way at once."""
         while self._waiting:
             try:
                 stream = await self._connected()
@@ -404,23 +445,45 @@ class Outbox:
                 self._not_before = time.monotonic() + self._pause_s
                 self._fail(list(self._waiting), exc)
                 continue
-            taken = self._taken = self._take()
+            if self._in_flight >= self._batch:
+                self._landed.clear()
+                await self._landed.wait()
+                continue
+            taken = self._take()
             if not taken:
                 continue
+            them = list(taken)
+            # Noted before it is written: from then on nobody knows whether it arrives.
+            self._written.append((0, them))
+            self._in_flight += len(them)
             try:
                 async with asyncio.timeout(WRITE_S):
-                    acknowledged = await stream.write(b"".join(taken.values()))
+                    mark = await stream.write(b"".join(taken.values()))
             except Exception as exc:
-                self._forget_stream()
                 # A stall is as open-ended as a loss: some of it may have arrived.
-                self._fail(list(taken), Interrupted() if isinstance(exc, TimeoutError) else exc)
-            except asyncio.CancelledError:
-                self._fail(list(taken), Interrupted())
-                raise
+                self._forget_stream(Interrupted() if isinstance(exc, TimeoutError) else exc)
             else:
-                for sent in taken:
+                if self._written and self._written[-1][1] is them:
+                    self._written[-1] = (mark, them)
+                    if self._watcher is None or self._watcher.done():
+                        self._watcher = asyncio.create_task(self._watch(stream))
+
+    async def _watch(self, stream: Stream) -> None:
+        """Tell each sender when its message was acknowledged, as long as somebody waits for that."""
+        try:
+            while self._written and self._written[0][0]:
+                mark, them = self._written[0]
+                async with asyncio.timeout(WRITE_S):
+                    acknowledged = await stream.acknowledged(mark)
+                self._written.popleft()
+                self._in_flight -= len(them)
+                self._landed.set()
+                for sent in them:
                     if not sent.done():
                         sent.set_result(acknowledged)
+        except (Interrupted, TimeoutError):
+            if self._stream is stream:
+                self._forget_stream()
 
     async def _connected(self) -> Stream:
         if self._stream is not None:
@@ -437,7 +500,7 @@ class Outbox:
         taken: dict[asyncio.Future[bool], bytes] = {}
         size = 0
         for sent, frame in self._waiting.items():
-            if taken and (len(taken) >= self._batch or size + len(frame) > BATCH_BYTES):
+            if taken and (len(taken) >= self._batch - self._in_flight or size + len(frame) > BATCH_BYTES):
                 break
             taken[sent] = frame
             size += len(frame)
@@ -456,11 +519,28 @@ class Outbox:
             if not sent.done():
                 sent.set_exception(self._explain(why))
 
-    def _forget_stream(self) -> None:
+    def _stop_working(self) -> list[asyncio.Task[None]]:
+        tasks = [task for task in (self._writer, self._watcher) if task is not None]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    def _all_written(self) -> list[asyncio.Future[bool]]:
+        return [sent for _, them in self._written for sent in them]
+
+    def _forget_stream(self, why: BaseException | None = None) -> None:
+        """Let the connection go; what was written on it and not acknowledged fails, of *why* the newest part."""
         stream, self._stream = self._stream, None
-        if stream is not None:
-            self._not_before = time.monotonic() + self._pause_s
-            stream.abort()
+        if stream is None:
+            return
+        self._not_before = time.monotonic() + self._pause_s
+        stream.abort()
+        newest = self._written[-1][1] if self._written and why is not None else []
+        self._fail(newest, why or Interrupted())
+        self._fail(self._all_written(), Interrupted())
+        self._written.clear()
+        self._in_flight = 0
+        self._landed.set()
 
 
 async def probe_datagrams(probe: Probe, host: str, port: int) -> None:

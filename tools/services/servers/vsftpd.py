@@ -6,6 +6,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from tools.services.context import Context
@@ -27,7 +28,7 @@ anonymous_enable=NO
 local_root={root}
 chroot_local_user=YES
 secure_chroot_dir={empty}
-pam_service_name=vsftpd
+pam_service_name={pam}
 seccomp_sandbox=NO
 connect_from_port_20=NO
 local_umask=022
@@ -52,6 +53,14 @@ require_ssl_reuse=YES
 _IMPLICIT = "implicit_ssl=YES\n"
 _MUTUAL = "require_cert=YES\nvalidate_cert=YES\nca_certs_file={ca}\n"
 
+# As Debian's own for vsftpd; a wrong password is told at once, and not after two seconds.
+_PAM_FILE = Path("/etc/pam.d/mooring-vsftpd")
+_PAM = """\
+auth required pam_unix.so nodelay
+account required pam_unix.so
+session required pam_permit.so
+"""
+
 _LISTENERS = {"plain": "", "explicit": _TLS, "implicit": _TLS + _IMPLICIT, "mutual": _TLS + _MUTUAL}
 
 
@@ -70,6 +79,7 @@ class Vsftpd(Server):
         if os.geteuid() != 0:
             raise NotReady("it checks passwords as root only")
         ensure_user(_OWNER)
+        _PAM_FILE.write_text(_PAM)
         folder = context.new_folder(self.name)
         folder.chmod(0o711)
         root, empty = folder / "root", folder / "empty"
@@ -101,7 +111,7 @@ class Vsftpd(Server):
         }
         for label, more in _LISTENERS.items():
             text = (_CONFIG + more).format(
-                port=ports[label], root=root, empty=empty, folder=folder, label=label, **files
+                port=ports[label], root=root, empty=empty, folder=folder, label=label, pam=_PAM_FILE.name, **files
             )
             config = context.write(folder / f"{label}.conf", text)
             context.spawn(self.name, [_PROGRAM, str(config)], label=label)

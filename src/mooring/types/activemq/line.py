@@ -13,7 +13,7 @@ from mooring.errors import ConnectorError, Misconfigured, Rejected
 from mooring.plugin.network import network_error
 from mooring.types.activemq.amqp.connection import Connection as AmqpConnection
 from mooring.types.activemq.amqp.session import Session as AmqpSession
-from mooring.types.activemq.faults import explain
+from mooring.types.activemq.faults import TooLong, explain, unintelligible
 from mooring.types.activemq.messages import Incoming, Outgoing
 from mooring.types.activemq.openwire.connection import Connection as OpenWireConnection
 from mooring.types.activemq.openwire.session import Session as OpenWireSession
@@ -86,7 +86,11 @@ class Link:
 
     async def log_in(self, client_id: str) -> None:
         assert self._wire is not None
-        await self._told(self._wire.log_in(self.settings, client_id), "was logged in to")
+        try:
+            await self._told(self._wire.log_in(self.settings, client_id), "was logged in to")
+        except ConnectorError as exc:
+            # Nothing long is said before anybody is logged in: it is something else.
+            raise unintelligible(self.broker.address) if isinstance(exc.__cause__, TooLong) else exc
 
     async def open(self, publishes: bool) -> None:
         wire = self._wire

@@ -16,6 +16,8 @@ from mooring.types.activemq.settings import Broker
 LONGEST_MESSAGE = 16 * 1024 * 1024
 """Messages longer than this are neither sent nor read."""
 LONGEST_FRAME = LONGEST_MESSAGE + 512 * 1024
+LONGEST_GREETING = 256 * 1024
+"""The same for frames before anybody is logged in."""
 TLS_GOODBYE_S = 1.0
 UNHEARD_MS = 20_000
 HIGH_WATER = 1024 * 1024

@@ -221,7 +221,8 @@ def _said(error: oracledb.Error, address: str) -> ConnectorError:
     codes = [
         f"{kind}-{number:0>5}" if kind == "ORA" else f"{kind}-{number}" for kind, number in _CODE.findall(str(error))
     ]
-    for code in codes:
+    # Of a listener's refusal the client library has a number of its own, and tells Oracle's after it.
+    for code in sorted(codes, key=lambda code: not code.startswith("ORA")):
         for known, kind, message, hint in _CODES:
             if code in known.split():
                 return kind(message.format(address=address, code=code), hint=hint)

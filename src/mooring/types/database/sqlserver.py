@@ -190,8 +190,8 @@ _CODES: Final[tuple[tuple[set[int], type[ConnectorError], str, str], ...]] = (
     ({2627, 2601}, Misconfigured, "{address} refused the statement: duplicate key ({code})", "Such a row is there already."),
     ({547, 515}, Misconfigured, "{address} refused the statement: a constraint of the table ({code})", "Correct the values."),
 )  # fmt: skip
-_NAMES_ONLY: Final = {207, 208, 2714, 2812, 3701, 4902, 15151, 195, 201, 213, 4104, 102, 156}
-"""Messages that quote names of tables and columns, or one word of the statement, and no data."""
+_NAMES_ONLY: Final = {207, 208, 2714, 2812, 3701, 4902, 15151, 195, 201, 213, 4104}
+"""Messages that quote names of tables and columns, and no data."""
 
 
 def translated(error: BaseException, address: str) -> ConnectorError | None:

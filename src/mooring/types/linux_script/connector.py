@@ -47,11 +47,13 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
             CONNECT_S,
         )
         self._places = asyncio.Semaphore(PLACES)
+        self._processes: set[asyncssh.SSHClientProcess[bytes]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
     async def stop(self) -> None:
         if self._line is not None:
-            await asyncio.gather(*self._endings)
+            # None runs while it is idle; at the end of its life nothing must stay behind over there.
+            await asyncio.gather(*self._endings, *(_kill(process) for process in self._processes))
             await self._line.close()
 
     @operation
@@ -111,6 +113,7 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
     async def _run(self, connect: Connect, request: RunRequest) -> Ran:
         """Run it in a session of its own, which is over afterwards, and so is what ran in it."""
         process, host_key = await _begun(connect, request.line)
+        self._processes.add(process)
         out, err = _Kept(process), _Kept(process)
         timed_out = False
         try:
@@ -128,6 +131,8 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
             raise
+        finally:
+            self._processes.discard(process)
         process.close()
         ended = process.exit_signal[0] if process.exit_signal else None
         status = process.exit_status if process.exit_status is not None and process.exit_status >= 0 else None

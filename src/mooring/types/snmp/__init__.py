@@ -8,5 +8,6 @@ TYPE = ConnectionType(
     title="SNMP",
     group="Monitoring",
     config=SnmpConfig,
-    connector=None,
+    connector="mooring.types.snmp.connector:SnmpConnector",
+    operations=("send",),
 )

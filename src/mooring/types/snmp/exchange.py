@@ -6,18 +6,18 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from mooring.kit.ber import SEQUENCE, Unintelligible, frame_length
 from mooring.plugin.network import resolve
 from mooring.types.snmp.messages import MAX_MESSAGE
 
-T = TypeVar("T")
-Reader = Callable[[bytes], T | None]
-"""Reads an answer; None, or `ValueError`, where it is none."""
+M = TypeVar("M")
+A = TypeVar("A")
 
 CONNECT_S = 10.0
 GOODBYE_S = 1.0
+MAX_ADDRESSES = 8
 
 
 class Unanswered(Exception):
@@ -28,133 +28,198 @@ class Unanswered(Exception):
         self.rubbish = rubbish
 
 
-class _Waiting(Generic[T]):
-    """Somebody who waits for an answer, and what came instead."""
+class _Waiting(Generic[M, A]):
+    """Somebody who waits; *accept* makes an answer of a message, or None where it is not to be believed."""
 
-    def __init__(self, read: Reader[T]) -> None:
-        self.read = read
-        self.answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def __init__(self, accept: Callable[[bytes, M], A | None]) -> None:
+        self.accept = accept
+        self.answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
 
 
-class Exchange:
+class Exchange(Generic[M]):
     """
-    A socket to one receiver, opened when it is needed.
+    A socket to one receiver, opened when it is needed. *read* takes a message apart, and tells its number.
 
-    A name may have several addresses: where the first refuses, the next is tried.
+    A name may have several addresses: where one refuses, the next is tried.
     """
 
-    def __init__(self, host: str, port: int, *, datagrams: bool) -> None:
-        self._host, self._port, self._datagrams = host, port, datagrams
-        self._others: list[tuple[Any, ...]] = []
-        self._transport: asyncio.DatagramTransport | asyncio.Transport | None = None
-        self._opening: asyncio.Lock = asyncio.Lock()
-        self._waiting: set[_Waiting[Any]] = set()
+    def __init__(self, host: str, port: int, read: Callable[[bytes], tuple[int, M]], *, datagrams: bool) -> None:
+        self._host, self._port, self._read, self._datagrams = host, port, read, datagrams
+        self._addresses: list[tuple[Any, ...]] = []
+        self._protocol: _Datagrams | _Stream | None = None
+        self._opening = asyncio.Lock()
+        self._waiting: dict[int, _Waiting[M, Any]] = {}
         self._rubbish = 0
 
-    async def ask(self, message: bytes, read: Reader[T], timeout_s: float, retries: int) -> T:
+    async def ask(
+        self, message: bytes, number: int, accept: Callable[[bytes, M], A | None], timeout_s: float, retries: int
+    ) -> A:
         """
-        Send *message* until *read* recognises an answer, at most *retries* times more than once.
+        Send *message*, and again at most *retries* times, until an answer of that *number* is accepted.
 
         Raises `OSError`, `Unanswered`, `Unintelligible`.
         """
-        waiting = _Waiting(read)
-        self._waiting.add(waiting)
-        rubbish = self._rubbish
+        rubbish, left, refusals = self._rubbish, retries, 0
         try:
-            for _ in range(retries + 1):
-                await self._send(message, waiting)
+            while True:
+                waiting = self._waiting[number] = _Waiting(accept)
+                await self._send(message)
                 await asyncio.wait([waiting.answer], timeout=timeout_s)
-                if waiting.answer.done():
-                    return waiting.answer.result()
+                error = waiting.answer.exception() if waiting.answer.done() else None
+                if waiting.answer.done() and error is None:
+                    found: A = waiting.answer.result()
+                    return found
+                if isinstance(error, ConnectionRefusedError) and self._addresses and refusals < MAX_ADDRESSES:
+                    refusals += 1
+                elif left > 0 and not isinstance(error, ConnectionRefusedError | ConnectionAbortedError):
+                    left -= 1
+                elif error is not None:
+                    raise error
+                else:
+                    raise Unanswered(self._rubbish != rubbish)
         finally:
-            self._waiting.discard(waiting)
-            waiting.answer.cancel()
-        raise Unanswered(self._rubbish != rubbish)
+            self._waiting.pop(number, None)
 
     async def connect(self) -> None:
         """Open the socket, where it is not. Raises `OSError`."""
         async with self._opening:
-            while self._transport is None:
-                self._others = self._others or await resolve(self._host, self._port)
-                address = self._others.pop(0)
+            while self._protocol is None:
+                self._addresses = self._addresses or await resolve(self._host, self._port)
                 try:
-                    self._transport = await self._opened(address)
+                    self._protocol = await self._opened(self._addresses[0])
                 except OSError:
-                    if not self._others:
+                    self._addresses.pop(0)
+                    if not self._addresses:
                         raise
 
     async def close(self) -> None:
         """End it in order, at most a second. Safe twice; the next question opens it anew."""
-        transport, self._transport = self._transport, None
-        self._others = []
+        protocol, self._protocol, self._addresses = self._protocol, None, []
         self._fail(ConnectionAbortedError())
-        if transport is not None:
-            transport.close()
-            ended: asyncio.Event = cast("_Protocol", transport.get_protocol()).ended
+        if protocol is not None and protocol.transport is not None:
+            protocol.transport.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
-                    await ended.wait()
-            transport.abort()
+                    await protocol.ended.wait()
+            protocol.transport.abort()
 
-    async def _send(self, message: bytes, waiting: _Waiting[Any]) -> None:
-        """Hand *message* to the network; at the next address where one refuses at once."""
-        while True:
-            await self.connect()
-            if isinstance(self._transport, asyncio.DatagramTransport):
-                self._transport.sendto(message)
-            elif self._transport is not None:
-                cast("asyncio.Transport", self._transport).write(message)
-            if not self._datagrams:
-                return
-            # A refusal from this very machine is there in the next turn of the loop.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            refused = waiting.answer.done() and waiting.answer.exception()
-            if not (isinstance(refused, ConnectionRefusedError) and self._others):
-                return
-            waiting.answer = asyncio.get_running_loop().create_future()
+    def heard(self, frame: bytes) -> None:
+        """Give *frame* to whom it answers."""
+        try:
+            number, message = self._read(frame)
+            waiting = self._waiting.get(number)
+            answer = waiting.accept(frame, message) if waiting is not None and not waiting.answer.done() else None
+        except (ValueError, RecursionError):
+            answer = waiting = None
+        if waiting is None or answer is None:
+            self._rubbish += 1
+        else:
+            waiting.answer.set_result(answer)
 
-    async def _opened(self, address: tuple[Any, ...]) -> asyncio.DatagramTransport | asyncio.Transport:
-        family = socket.AF_INET6 if len(address) > 2 else socket.AF_INET
+    def lost(self, protocol: _Datagrams | _Stream, why: BaseException) -> None:
+        """The socket is of no use any more."""
+        if protocol is not self._protocol:
+            return
+        self._protocol = None
+        if protocol.transport is not None:
+            protocol.transport.abort()
+        # Whoever is looked up next time may be elsewhere; the one that refused is not asked again now.
+        self._addresses = self._addresses[1:] if isinstance(why, ConnectionRefusedError) else []
+        self._fail(why)
+
+    async def _send(self, message: bytes) -> None:
+        await self.connect()
+        if self._protocol is not None:
+            self._protocol.send(message)
+
+    async def _opened(self, address: tuple[Any, ...]) -> _Datagrams | _Stream:
         kind = socket.SOCK_DGRAM if self._datagrams else socket.SOCK_STREAM
         loop = asyncio.get_running_loop()
-        sock = socket.socket(family, kind)
+        sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET, kind)
         try:
             sock.setblocking(False)
             async with asyncio.timeout(CONNECT_S):
                 await loop.sock_connect(sock, address)
-            protocol = _Protocol(self)
             if self._datagrams:
-                transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
-                return transport
-            stream, _ = await loop.create_connection(lambda: protocol, sock=sock)
+                _, datagrams = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
+                return datagrams
+            _, stream = await loop.create_connection(lambda: _Stream(self), sock=sock)
         except BaseException:
             sock.close()
             raise
         return stream
 
-    def heard(self, frame: bytes) -> None:
-        """Give *frame* to whom it answers."""
-        for waiting in self._waiting:
-            if waiting.answer.done():
-                continue
-            try:
-                answer = waiting.read(frame)
-            except (ValueError, RecursionError):
-                continue
-            if answer is not None:
-                waiting.answer.set_result(answer)
-                return
-        self._rubbish += 1
-
-    def lost(self, transport: asyncio.BaseTransport | None, why: BaseException) -> None:
-        """The socket is of no use any more."""
-        if transport is not None and transport is self._transport:
-            self._transport = None
-            cast("asyncio.Transport", transport).abort()
-            self._fail(why)
-
     def _fail(self, why: BaseException) -> None:
-        for waiting in self._waiting:
+        for waiting in self._waiting.values():
             if not waiting.answer.done():
                 waiting.answer.set_exception(why)
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """One message is one datagram; the socket is connected, so that only the receiver's are heard."""
+
+    def __init__(self, exchange: Exchange[Any]) -> None:
+        self._exchange = exchange
+        self.transport: asyncio.DatagramTransport | None = None
+        self.ended = asyncio.Event()
+
+    def send(self, message: bytes) -> None:
+        assert self.transport is not None
+        self.transport.sendto(message)
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._exchange.heard(data)
+
+    def error_received(self, exc: Exception) -> None:
+        self._exchange.lost(self, exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+        self._exchange.lost(self, exc or ConnectionResetError())
+
+
+class _Stream(asyncio.Protocol):
+    """One message after the other; each says how long it is."""
+
+    def __init__(self, exchange: Exchange[Any]) -> None:
+        self._exchange = exchange
+        self._buffer = bytearray()
+        self.transport: asyncio.Transport | None = None
+        self.ended = asyncio.Event()
+
+    def send(self, message: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(message)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            self._take()
+        except Unintelligible as exc:
+            self._buffer.clear()
+            self._exchange.lost(self, exc)
+
+    def eof_received(self) -> None:
+        self._exchange.lost(self, ConnectionResetError())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+        self._exchange.lost(self, exc or ConnectionResetError())
+
+    def _take(self) -> None:
+        start, end = 0, len(self._buffer)
+        while start < end:
+            length = frame_length(self._buffer, start)
+            if self._buffer[start] != SEQUENCE or (length or 0) > MAX_MESSAGE:
+                raise Unintelligible
+            if length is None or start + length > end:
+                break
+            self._exchange.heard(bytes(self._buffer[start : start + length]))
+            start += length
+        del self._buffer[:start]

@@ -29,8 +29,8 @@ TIMETICKS = 0x43
 SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
 SNMP_TRAP_OID = "1.3.6.1.6.3.1.1.4.1.0"
 MAX_MESSAGE = 65507
+AUTHENTICATED, ENCRYPTED, REPORTABLE = 1, 2, 4
 _V3, _USM = 3, 3
-_AUTHENTICATED, _ENCRYPTED, _REPORTABLE = 1, 2, 4
 _ENTERPRISE_SPECIFIC = 6
 _STANDARD_TRAPS = "1.3.6.1.6.3.1.1.5"
 
@@ -101,8 +101,12 @@ def pdu(kind: int, request_id: int, variables: Sequence[bytes]) -> bytes:
     return element(kind, integer(request_id), integer(0), integer(0), element(SEQUENCE, *variables))
 
 
-def trap_v1(trap: str, source: str, ticks: int, variables: Sequence[bytes]) -> bytes:
-    """The inner part of a trap of v1, with what RFC 3584 (section 3.2) makes of the trap's name."""
+def trap_v1(trap: str, ticks: int, variables: Sequence[bytes]) -> bytes:
+    """
+    The inner part of a trap of v1, with what RFC 3584 (section 3.2) makes of the trap's name.
+
+    The sender's address stays open: behind a router, or in a container, the one that we know would be wrong.
+    """
     head, _, last = trap.rpartition(".")
     generic, specific = _ENTERPRISE_SPECIFIC, int(last)
     if head == _STANDARD_TRAPS and 1 <= specific <= _ENTERPRISE_SPECIFIC:
@@ -110,7 +114,7 @@ def trap_v1(trap: str, source: str, ticks: int, variables: Sequence[bytes]) -> b
     else:
         enterprise = head.removesuffix(".0")
     return element(
-        TRAP_V1, oid(enterprise), _address(source), integer(generic), integer(specific),
+        TRAP_V1, oid(enterprise), _address("0.0.0.0"), integer(generic), integer(specific),
         integer(ticks, TIMETICKS), element(SEQUENCE, *variables),
     )  # fmt: skip
 
@@ -126,7 +130,7 @@ def secured(
     """A message of v3 by *user*, authenticated and encrypted as it does."""
     keys = user.keys(engine)
     scoped = element(SEQUENCE, text(engine), text(b""), inner)
-    flags = (_AUTHENTICATED * user.authenticates) | (_ENCRYPTED * user.encrypts) | (_REPORTABLE * reportable)
+    flags = (AUTHENTICATED * user.authenticates) | (ENCRYPTED * user.encrypts) | (REPORTABLE * reportable)
     salt = b""
     if user.encrypts:
         ciphered, salt = user.encrypt(keys, boots, time, scoped)
@@ -146,7 +150,7 @@ def discovery(message_id: int) -> bytes:
     """The question for which engine listens there (RFC 3414, section 4)."""
     parameters = element(SEQUENCE, text(b""), integer(0), integer(0), text(b""), text(b""), text(b""))
     scoped = element(SEQUENCE, text(b""), text(b""), pdu(GET, message_id, []))
-    return _v3(message_id, _REPORTABLE, parameters, scoped)
+    return _v3(message_id, REPORTABLE, parameters, scoped)
 
 
 def _v3(message_id: int, flags: int, parameters: bytes, scoped: bytes) -> bytes:
@@ -196,7 +200,7 @@ def opened(user: User, frame: bytes, message: Secured) -> tuple[Pdu, bool]:
 
     Raises `Unintelligible` where its digest is wrong, or it is not encrypted as the user's messages are.
     """
-    proved = bool(message.flags & _AUTHENTICATED)
+    proved = bool(message.flags & AUTHENTICATED)
     data = message.data
     if proved:
         if not user.authenticates or message.user != user.name.encode():
@@ -206,17 +210,18 @@ def opened(user: User, frame: bytes, message: Secured) -> tuple[Pdu, bool]:
         zeroed = frame[: message.digest_at] + b"\0" * len(message.digest) + frame[end:]
         if len(message.digest) != user.digest_size or not compare_digest(user.digest(keys, zeroed), message.digest):
             raise Unintelligible
-        if message.flags & _ENCRYPTED:
+        if message.flags & ENCRYPTED:
             if not user.encrypts:
                 raise Unintelligible
             data = user.decrypt(keys, message.boots, message.time, message.salt, data)
-    inner = _scoped(data)
-    if inner.kind == RESPONSE and (proved != user.authenticates or bool(message.flags & _ENCRYPTED) != user.encrypts):
+    inner = unwrapped(data)
+    if inner.kind == RESPONSE and (proved != user.authenticates or bool(message.flags & ENCRYPTED) != user.encrypts):
         raise Unintelligible
     return inner, proved
 
 
-def _scoped(data: bytes) -> Pdu:
+def unwrapped(data: bytes) -> Pdu:
+    """The inner part of the scoped one in *data*. Raises `Unintelligible`."""
     # Encrypted data may have padding behind it, which is not looked at.
     tag, start, end = next(spans(data), (0, 0, 0))
     if tag != SEQUENCE:

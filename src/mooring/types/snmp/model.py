@@ -46,7 +46,8 @@ def _target(value: str) -> str:
     return value
 
 
-def _oid(value: str) -> str:
+def oid_in_range(value: str) -> str:
+    """An identifier, where its numbers are ones that may stand there."""
     arcs = [int(arc) for arc in value.lstrip(".").split(".")]
     if max(arcs) > MAX_ARC or (arcs[0] < 2 and arcs[1] > MAX_SECOND_ARC):  # the root arcs of X.660
         raise PydanticCustomError("oid", "must be an object identifier whose numbers are in range")
@@ -59,7 +60,7 @@ Target = Annotated[
 ]
 CommunityName = Annotated[str, StringConstraints(pattern=NO_CONTROL, min_length=1, max_length=255), OrReference]
 MessageType = Annotated[Literal["TRAP", "INFORM"], OrReference]
-Oid = Annotated[str, StringConstraints(pattern=OID, max_length=512), AfterValidator(_oid), OrReference]
+Oid = Annotated[str, StringConstraints(pattern=OID, max_length=512), AfterValidator(oid_in_range), OrReference]
 OidValue = Annotated[str, StringConstraints(pattern=NO_CONTROL, max_length=1024), OrReference]
 SecurityLevel = Annotated[Literal["NOAUTH_NOPRIV", "AUTH_NOPRIV", "AUTH_PRIV"], OrReference]
 Privacy = Annotated[

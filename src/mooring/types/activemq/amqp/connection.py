@@ -10,7 +10,7 @@ from mooring.types.activemq.amqp.codec import Described, Symbol, UByte, UInt, de
 from mooring.types.activemq.amqp.links import Link, Receiver, Sender
 from mooring.types.activemq.faults import Garbled, LoginRefused, Lost, Refused
 from mooring.types.activemq.settings import IDLE_MS, Broker, Settings, number_of
-from mooring.types.activemq.wire import LONGEST_FRAME, Frames, Wire
+from mooring.types.activemq.wire import LONGEST_FRAME, LONGEST_GREETING, Frames, Wire
 
 (
     OPEN, BEGIN, ATTACH, FLOW, TRANSFER, DISPOSITION, DETACH, END, CLOSE,
@@ -39,7 +39,7 @@ class Connection(Wire):
     """
 
     def __init__(self, broker: Broker) -> None:
-        super().__init__(broker.address, Frames(8, _measure, LONGEST_FRAME))
+        super().__init__(broker.address, Frames(8, _measure, LONGEST_GREETING))
         self.properties: dict[str, Any] = {}
         self.container = ""
         self._broker = broker

@@ -13,7 +13,7 @@ from mooring.types.activemq.openwire import commands
 from mooring.types.activemq.openwire.commands import Command
 from mooring.types.activemq.openwire.marshal import Long, integer
 from mooring.types.activemq.settings import INACTIVITY_MS, Broker, Settings, flag_of, number_of
-from mooring.types.activemq.wire import LONGEST_FRAME, LONGEST_MESSAGE, Frames, Wire
+from mooring.types.activemq.wire import LONGEST_FRAME, LONGEST_GREETING, LONGEST_MESSAGE, Frames, Wire
 
 _OLDEST = 10
 _LARGEST = 2**31 - 1
@@ -29,7 +29,7 @@ class Connection(Wire):
     """
 
     def __init__(self, broker: Broker) -> None:
-        super().__init__(broker.address, Frames(4, _measure, LONGEST_FRAME))
+        super().__init__(broker.address, Frames(4, _measure, LONGEST_GREETING))
         self.name = f"ID:mooring-{uuid.uuid4()}"
         self.consumers: dict[int, Callable[[Incoming | Exception | None], None]] = {}
         self._broker = broker

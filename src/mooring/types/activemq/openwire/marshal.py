@@ -209,7 +209,7 @@ class Reader:
 
     def stream(self) -> list[Any]:
         """All values that are left."""
-        found = []
+        found: list[Any] = []
         while self.left:
             if len(found) == MOST_VALUES:
                 raise Garbled("a list is too long")

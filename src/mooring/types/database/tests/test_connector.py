@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import struct
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from tests.support.services import ProgramFailed, black_hole, closed_port, mysql
 from mooring.errors import Busy, DriverMissing, InvalidConfig, Misconfigured, Rejected, Unreachable
 from mooring.plugin.materials import MaterialMissing, Store
 from mooring.testing.live import connected
+from mooring.types.database import kinds
 from mooring.types.database.tests.target import FIRST_USE, aimed
 
 KINDS = {"postgres": "postgresql", "mariadb": "mysql"}
@@ -715,18 +719,56 @@ async def test_garbage(server):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "url", ["jdbc:oracle:thin:@h:1521:X", "jdbc:sqlserver://h", "jdbc:sybase:Tds:h:1/d", "jdbc:db2://h:1/d", "jdbc:hive2://h/d",
-            "jdbc:impala://h/d", "mongodb://h/d", "jdbc:trino://h/c"]
-)  # fmt: skip
-async def test_other_products_say_that_they_cannot_be_used_yet(url):
-    """The products without a driver say so when they are opened, and which ones can be used."""
-    body = {"type": "database", "name": "d", "jdbcUrl": url, "username": "u", "password": "p4ssword"}
-    with pytest.raises(DriverMissing, match="not used yet") as caught:
+URLS = {
+    "ORACLE": "jdbc:oracle:thin:@h:1521:X", "SQL_SERVER": "jdbc:sqlserver://h", "DB2": "jdbc:db2://h:1/d",
+    "APACHE_HIVE": "jdbc:hive2://h/d", "APACHE_IMPALA": "jdbc:impala://h/d", "MONGODB": "mongodb://h/d",
+    "TRINO": "jdbc:trino://h/c?SSL=true", "POSTGRES": "jdbc:postgresql://h/d", "MYSQL": "jdbc:mysql://h/d",
+    "SYBASE": "jdbc:sybase:Tds:h:1/d",
+}  # fmt: skip
+
+
+LIBRARIES = {
+    "ORACLE": "oracledb", "SQL_SERVER": "pytds", "DB2": "ibm_db_dbi", "APACHE_HIVE": "impala", "APACHE_IMPALA": "thrift",
+    "MONGODB": "pymongo", "TRINO": "httpx2", "POSTGRES": "asyncpg", "MYSQL": "aiomysql", "SYBASE": "pyodbc",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", URLS)
+async def test_driver_that_is_not_installed_names_its_extra(name, monkeypatch):
+    """A product whose client library is missing says which extra brings it, when it is opened."""
+    kind = kinds.KINDS[name]
+    monkeypatch.setitem(sys.modules, LIBRARIES[name], None)
+    monkeypatch.delitem(sys.modules, f"mooring.types.database.{kind.module}", raising=False)
+    body = {"type": "database", "name": "d", "jdbcUrl": URLS[name], "username": "u", "password": "p4ssword"}
+    with pytest.raises(DriverMissing) as caught:
         async with connected(body):
             pass
 
-    assert "POSTGRES" in caught.value.hint
+    assert name in caught.value.message
+    assert f"mooring[{kind.extra}]" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", [name for name in URLS if name != "SYBASE"])
+async def test_opening_costs_nothing(name):
+    """An opened connection of any product has no thread, socket or task, and closes twice."""
+    body = {"type": "database", "name": "d", "jdbcUrl": URLS[name], "username": "u", "password": "p4ssword"}
+    before = threading.active_count(), len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+    async with connected(body) as guard:
+        after = threading.active_count(), len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+        await guard.close()
+
+    assert after == before
+
+
+@pytest.mark.parametrize("name", [name for name in URLS if name != "MONGODB"])
+async def test_command_is_for_mongodb(name):
+    """A command for a database that takes SQL is refused before anything is opened."""
+    if name == "SYBASE":
+        pytest.importorskip("pyodbc")
+    body = {"type": "database", "name": "d", "jdbcUrl": URLS[name], "username": "u", "password": "p4ssword"}
+    async with connected(body) as guard:
+        with pytest.raises(Misconfigured, match="takes sql"):
+            await guard.use("query", {"command": {"ping": 1}})
 
 
 async def test_address_of_another_product_cannot_be_opened(postgres):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,8 +11,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from tests.support.services import console_consume, service
-from tests.support.targets import Ends, Target
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+from tests.support.keystores import PASSWORD, Identity, Tools
+from tests.support.services import Service, console_consume, service
+from tests.support.targets import Ends, StoreFile, Target
 
 from mooring.errors import Misconfigured, Rejected, Unreachable
 from mooring.plugin.materials import Store
@@ -57,7 +61,9 @@ def elsewhere(body: dict[str, Any], host: str, port: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _target(listener: str, tls: str = "", mechanism: str | None = None, **stores: str) -> Iterator[Target]:
+def _target(
+    listener: str, tls: str = "", mechanism: str | None = None, kind: str = "PEM", **stores: str
+) -> Iterator[Target]:
     kafka = service("kafka")
     topic, value = f"seen-{uuid.uuid4().hex}", f"value {uuid.uuid4().hex}"
     properties = {"max.block.ms": "5000"}
@@ -76,10 +82,26 @@ def _target(listener: str, tls: str = "", mechanism: str | None = None, **stores
         server=f"Apache Kafka {kafka['version']}",
         tls=tls,
         stores=named,
+        files=_files(kafka, stores, kind),
         aimed=elsewhere,
         with_login=with_login if mechanism else None,
         ends=_ends(bool(tls), mechanism is not None),
     )
+
+
+def _files(kafka: Service, stores: dict[str, str], kind: str) -> dict[str, StoreFile]:
+    """The stores as Java's own tool makes files of them; nothing where PEM will do."""
+    if kind == "PEM":
+        return {}
+    files = kafka.certificates
+    key = load_pem_private_key(Path(files["client_key"]).read_bytes(), None)
+    certificate, *issuers = load_pem_x509_certificates(Path(files["client"]).read_bytes())
+    client = Identity(key, certificate, tuple(issuers))  # type: ignore[arg-type]
+    authority = Identity(key, load_pem_x509_certificates(Path(kafka.ca).read_bytes())[0])  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        tools = Tools(Path(folder))
+        made = {"keyStoreName": tools.converted(client, kind), "trustStoreName": tools.trusting(kind, authority)}
+    return {name: StoreFile(kind, made[field], PASSWORD) for field, name in stores.items()}
 
 
 def _ends(encrypted: bool, logs_in: bool) -> dict[str, Ends | str]:
@@ -95,14 +117,24 @@ def _ends(encrypted: bool, logs_in: bool) -> dict[str, Ends | str]:
 
 
 STORES = {"trustStoreName": "kafka-brokers", "keyStoreName": "kafka-client"}
+JKS = {"trustStoreName": "kafka-brokers-jks", "keyStoreName": "kafka-client-jks"}
+PKCS12 = {"trustStoreName": "kafka-brokers-p12", "keyStoreName": "kafka-client-p12"}
 
 TARGETS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
     "PLAINTEXT": lambda: _target("plaintext"),
-    "SSL": lambda: _target("ssl", "mutual TLS", **STORES),
+    "SSL, PEM stores": lambda: _target("ssl", "mutual TLS", **STORES),
+    "SSL, JKS stores": lambda: _target("ssl", "mutual TLS", kind="JKS", **JKS),
+    "SSL, PKCS12 stores": lambda: _target("ssl", "mutual TLS", kind="PKCS12", **PKCS12),
     "SASL_PLAINTEXT PLAIN": lambda: _target("sasl_plaintext", "", "PLAIN"),
     "SASL_PLAINTEXT SCRAM-SHA-256": lambda: _target("sasl_plaintext", "", "SCRAM-SHA-256"),
     "SASL_PLAINTEXT SCRAM-SHA-512": lambda: _target("sasl_plaintext", "", "SCRAM-SHA-512"),
     "SASL_SSL SCRAM-SHA-512": lambda: _target("sasl_ssl", "mutual TLS", "SCRAM-SHA-512", **STORES),
+}
+
+SAME_WEATHER = {
+    "SSL, JKS stores": "SSL, PEM stores",
+    "SSL, PKCS12 stores": "SSL, PEM stores",
+    "SASL_PLAINTEXT SCRAM-SHA-256": "SASL_PLAINTEXT SCRAM-SHA-512",
 }
 
 UNVERIFIED = {
