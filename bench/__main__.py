@@ -1,7 +1,7 @@
 """
 `make bench`: the table of `docs/performance.md`.
 
-    python -m bench [--quick] [--write]
+    python -m bench [--quick] [--only control,uses,held] [--write]
 
 Every figure that is a rate stands beside the same figure of a bare baseline, measured in the same run, in
 alternating rounds; the median of the rounds counts.
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import httpx2
 
-from bench import load
+from bench import idle as many
+from bench import load, uses
 from bench.programs import Running, baseline, mooring_dev
 
 PERFORMANCE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -36,10 +37,12 @@ class Size:
     applied: int
     scale: int
     idle_s: int
+    uses: int
+    held: int
 
 
-FULL = Size(rounds=3, seconds=6, listed=10_000, applied=1_000, scale=100_000, idle_s=60)
-QUICK = Size(rounds=1, seconds=2, listed=1_000, applied=50, scale=4_000, idle_s=2)
+FULL = Size(rounds=3, seconds=6, listed=10_000, applied=1_000, scale=100_000, idle_s=60, uses=5, held=5_000)
+QUICK = Size(rounds=1, seconds=2, listed=1_000, applied=50, scale=4_000, idle_s=2, uses=1, held=300)
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,45 @@ class Row:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--quick", action="store_true", help="a minute instead of several; for the test suite")
+    parser.add_argument("--only", default="", help="of control, uses, held: those that are measured, with commas")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
     if not load.available():
         sys.stderr.write("bench: wrk is not installed (apt-get install wrk)\n")
         return 2
     size = QUICK if options.quick else FULL
-    rows = [*rates(size), *latencies(size), scale(size), *idle(size)]
-    table = render(rows)
-    print(table)
-    if options.write:
-        write(table)
-    return 0 if options.quick or all(row.holds for row in rows) else 1
+    parts = options.only.split(",") if options.only else ["control", "uses", "held"]
+    held_well = True
+    if "uses" in parts:
+        found = uses.rates(size.uses, 1 if options.quick else 3)
+        held_well &= all(rates.holds(way) for rates in found for way in uses.WAYS[1:])
+        show(uses.render(found), "uses", options.write)
+    rows: list[Row] = []
+    if "control" in parts:
+        rows += [*rates(size), *latencies(size), scale(size), *idle(size)]
+        show(render(rows), "bench", options.write)
+    if "held" in parts:
+        rows += (held := [of_many(size)])
+        show(render(held), "held", options.write)
+    return 0 if options.quick or (held_well and all(row.holds for row in rows)) else 1
+
+
+def of_many(size: Size) -> Row:
+    """What thousands of connections that nobody uses cost a worker."""
+    found = many.held(size.held)
+    threads = f"{found.threads} threads ({found.threads_before} with none)"
+    return Row(
+        f"worker with {found.count:,} connections of all types, none in use", f"{found.memory_mb:.0f} MB, {threads}", "",
+        f"{found.memory_mb:.0f} MB", "under 250 MB, no thread for each",
+        found.memory_mb < 250 and found.threads <= found.threads_before + 8 and found.unwell == 0,
+    )  # fmt: skip
+
+
+def show(table: str, mark: str, into_the_page: bool) -> None:
+    """Print *table*, and put it between the marks of that name where it is wanted."""
+    print(table, flush=True)
+    if into_the_page:
+        write(table, mark)
 
 
 def rates(size: Size) -> list[Row]:
@@ -232,11 +262,11 @@ def render(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(table: str) -> None:
+def write(table: str, mark: str = "bench") -> None:
     text = PERFORMANCE.read_text("utf-8")
-    before, _, rest = text.partition("<!-- bench -->")
-    _, _, after = rest.partition("<!-- /bench -->")
-    PERFORMANCE.write_text(f"{before}<!-- bench -->\n{table}\n<!-- /bench -->{after}", "utf-8")
+    before, _, rest = text.partition(f"<!-- {mark} -->")
+    _, _, after = rest.partition(f"<!-- /{mark} -->")
+    PERFORMANCE.write_text(f"{before}<!-- {mark} -->\n{table}\n<!-- /{mark} -->{after}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from bench.programs import mooring_dev
+from bench.programs import Running, mooring_dev
 from mooring.plugin.config import read_config
 from mooring.plugin.registry import Registry
 
@@ -36,7 +36,7 @@ def held(count: int) -> Held:
         worker = mooring.pids[1]
         before = threads(worker)
         headers = {"Authorization": f"Bearer {mooring.token}"}
-        asyncio.run(_fill(mooring.url, headers, count))
+        asyncio.run(_fill(mooring, headers, count))
         with httpx2.Client(base_url=mooring.url, headers=headers, trust_env=False, timeout=30) as client:
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
@@ -48,8 +48,8 @@ def held(count: int) -> Held:
             return Held(count, mooring.memory_mb()[1], threads(worker), before, len(state.get("exceptions", [])))
 
 
-def bodies() -> list[dict[str, Any]]:
-    """A body of every type: its example, without the keystores that nobody made here."""
+def bodies(log_folder: Path) -> list[dict[str, Any]]:
+    """A body of every type: its example, without the keystores that nobody made here; log files in *log_folder*."""
     found = []
     for card in Registry():
         body = {**card.example}
@@ -57,18 +57,21 @@ def bodies() -> list[dict[str, Any]]:
         for name in config.references():
             body.pop(name, None)
         found.append({**body, **_WITHOUT_STORES.get(card.name, {})})
+        if card.name == "logback":
+            found[-1]["logPath"] = str(log_folder)
     return found
 
 
 _WITHOUT_STORES: dict[str, dict[str, Any]] = {
+    "elasticsearch": {"encryptCommunication": False},
     "kafka": {"enableSecure": False},
     "ldap": {"useSsl": False, "useStartTls": False, "serverAddress": "ldap://directory.example.com:389"},
 }
 
 
-async def _fill(url: str, headers: dict[str, str], count: int) -> None:
-    examples, numbers = bodies(), iter(range(count))
-    async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+async def _fill(mooring: Running, headers: dict[str, str], count: int) -> None:
+    examples, numbers = bodies((mooring.data_dir / "logs").absolute()), iter(range(count))
+    async with httpx2.AsyncClient(base_url=mooring.url, headers=headers, trust_env=False, timeout=60) as client:
 
         async def create() -> None:
             for number in numbers:

@@ -7,6 +7,7 @@ MOORING_FUZZ_EXAMPLES says how many for each operation; MOORING_FUZZ_SEED picks 
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from urllib.parse import unquote
 
 import pytest
@@ -22,6 +23,7 @@ from mooring.api.routes import ROUTES
 from mooring.domain.names import why_not_a_name
 from mooring.plugin.registry import Registry
 from mooring.wire.openapi import describe
+from tests.support.keystores import authority, certificates_path, keystore, keystores_path
 from tests.support.plane import Dev, connection_path, email, running_dev
 
 EXAMPLES = int(os.environ.get("MOORING_FUZZ_EXAMPLES", "15"))
@@ -133,6 +135,26 @@ def _fitted(case: Case) -> bool:
     return True
 
 
+@cache
+def _certificate() -> str:
+    return authority().certificate_pem
+
+
+def _make_material(server: Dev, case: Case) -> None:
+    """What is asked for is there: a missing one is answered with 400, as documented."""
+    name = _decoded(case).get("name", "")
+    if "/keystores/{name}" in case.operation.path:
+        server.api.post(keystores_path(), json=keystore(name, _certificate().encode()))
+    elif "/certificates/{name}" in case.operation.path:
+        body = {
+            "certificateName": name,
+            "alias": name,
+            "environmentList": "development",
+            "pemEncodedFile": _certificate(),
+        }
+        server.api.post(certificates_path(), json=body)
+
+
 def _ready(server: Dev) -> Callable[[Case], bool]:
     """As `_fitted`; and what the case would make is not there, and what it would delete is."""
 
@@ -144,6 +166,7 @@ def _ready(server: Dev) -> Callable[[Case], bool]:
             server.api.delete(path)
         if case.method.upper() == "DELETE" and "/connections/" in path:
             server.api.post(path, json=email(_decoded(case)["name"]))
+        _make_material(server, case)
         return True
 
     return prepare

@@ -30,7 +30,7 @@ def trino_cli(server: Service, sql: str) -> list[list[str]]:
 
 
 @contextlib.contextmanager
-def mongo(server: Service) -> Iterator["pymongo.database.Database[dict[str, Any]]"]:
+def mongo(server: Service) -> Iterator[pymongo.database.Database[dict[str, Any]]]:
     """The database by MongoDB's own client, as the administrator."""
     with pymongo.MongoClient(
         server["host"], server["port"], username=server["admin_user"], password=server["admin_password"],

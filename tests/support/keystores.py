@@ -153,7 +153,9 @@ class Tools:
         )  # fmt: skip
         return self.read(target)
 
-    def trusting(self, kind: str, *certificates: Identity, password: str = PASSWORD, java: tuple[str, ...] = ()) -> bytes:
+    def trusting(
+        self, kind: str, *certificates: Identity, password: str = PASSWORD, java: tuple[str, ...] = ()
+    ) -> bytes:
         """A truststore as keytool makes one."""
         target = f"trust.{kind}"
         (self.folder / target).unlink(missing_ok=True)
@@ -179,7 +181,9 @@ def tools() -> Iterator[Tools]:
 # the API
 
 
-def keystore(name: str, file: bytes, kind: str = "PEM", environment: str = "development", **more: Any) -> dict[str, Any]:
+def keystore(
+    name: str, file: bytes, kind: str = "PEM", environment: str = "development", **more: Any
+) -> dict[str, Any]:
     """A body that POST accepts, for one environment."""
     entry = {"environmentName": environment, "keyStoreType": kind, "file": b64(file), **more}
     return {"name": name, "keyStoreEnvironmentList": [entry]}

@@ -533,6 +533,9 @@ class Outbox:
         stream, self._stream = self._stream, None
         if stream is None:
             return
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None and watcher is not asyncio.current_task():
+            watcher.cancel()
         self._not_before = time.monotonic() + self._pause_s
         stream.abort()
         newest = self._written[-1][1] if self._written and why is not None else []

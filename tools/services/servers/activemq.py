@@ -165,7 +165,7 @@ class ActiveMQ(Server):
         context.write(folder / "log4j.properties", _LOGGING)
         classpath = [str(folder), f"{_HOME}/lib/*", f"{_HOME}/lib/optional/*", f"{_jars(entry['version'])}/*"]
         command = [
-            "java", "-Xms48m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "java", "-Xms48m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             f"-Djava.io.tmpdir={folder}", f"-Dactivemq.home={_HOME}",
             *(f"-Dactivemq.{name}={folder}" for name in ("base", "conf", "data")),
             "-cp", ":".join(classpath), _MAIN, "start", f"xbean:file:{config}",

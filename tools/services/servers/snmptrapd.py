@@ -80,8 +80,9 @@ class Snmptrapd(Server):
 
 
 def user_of(kind: str, authentication: str | None = None, privacy: str | None = None) -> str:
-    """The user for a `TRAP` or an `INFORM` with those algorithms."""
-    return "-".join(filter(None, (kind.lower(), authentication, privacy)))
+    """The user for a `TRAP` or an `INFORM` with those algorithms; a name has at most 32 characters."""
+    words = kind.lower(), AUTHENTICATIONS.get(authentication or ""), PRIVACIES.get(privacy or "")
+    return "-".join(word for word in words if word)
 
 
 def _users(entry: Mapping[str, Any]) -> Iterator[str]:

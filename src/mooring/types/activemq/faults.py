@@ -66,8 +66,8 @@ _FOR_NOW = frozenset(
 )  # fmt: skip
 _CORRECTIONS = {
     "InvalidClientIDException": "Another client uses that clientID: choose another, or wait until it has gone.",
-    "amqp:invalid-field": "Another client may use that clientID: choose another, or wait until it has gone.",
     "InvalidSelectorException": "Correct the selector.",
+    "amqp:invalid-field": "Correct the selector.",
     "InvalidDestinationException": "Check destinationName and destinationType, or create it on the broker.",
     "amqp:not-found": "Check destinationName and destinationType, or create it on the broker.",
 }
@@ -136,7 +136,9 @@ def _words(error: Refused) -> str:
 
 def _login_refused(error: LoginRefused, address: str, user: str | None) -> ConnectorError:
     if error.kind in ("InvalidClientIDException", "amqp:invalid-field"):
-        return Misconfigured(f"{address} refused the client id: {_words(error)}", hint=_CORRECTIONS[error.kind])
+        return Misconfigured(
+            f"{address} refused the client id: {_words(error)}", hint=_CORRECTIONS["InvalidClientIDException"]
+        )
     if error.kind in _FOR_NOW:
         return Unreachable(
             f"{address} did not let anybody in for now: {_words(error)}", hint="Look at the broker's log; then retry."

@@ -114,8 +114,13 @@ class Wire(asyncio.Protocol):
         if self.failure is not None:
             raise self.failure
 
-    def agree(self, speak_s: float, hear_s: float) -> None:
-        """From now on never be silent for *speak_s*, and end when the other side is for *hear_s*; 0 switches it off."""
+    def agree(self, speak_s: float, hear_s: float, grace_s: float = 0.0) -> None:
+        """
+        From now on never be silent for *speak_s*, and end when the other side is for *hear_s*; 0 switches it off.
+
+        Before *grace_s* is over the other side may be silent.
+        """
+        self._heard = self._loop.time() + grace_s
         self._speak_s, self._hear_s = speak_s, hear_s
         pause = min((seconds for seconds in (speak_s / 2, hear_s / 4) if seconds > 0), default=0)
         if self._heart is not None:

@@ -11,5 +11,5 @@ TYPE = ConnectionType(
     connector="mooring.types.database.connector:DatabaseConnector",
     operations=("query", "execute"),
     extra="database",
-    note="All ten products can be described and kept; this version uses PostgreSQL and MySQL or MariaDB.",
+    note="Each product needs its own client library: the extra of its name, or `database` for all but DB2 and Sybase.",
 )

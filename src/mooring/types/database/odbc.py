@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
-from mooring.types.database.blocking import UNKNOWN_OUTCOME, BlockingDriver, Session
+from mooring.types.database.blocking import UNKNOWN_OUTCOME, BlockingDriver, Session, dialled
 from mooring.types.database.port import CHUNK, Collector, Done, NothingSent, Parameters, Rows
 from mooring.types.database.statement import STANDARD, bound
 from mooring.types.database.values import plain
@@ -33,8 +33,14 @@ class OdbcDriver(BlockingDriver[Any]):
 
     test: str = "select 1"
 
+    _met = False
+
     async def dial(self) -> None:
-        """The client library opens its own socket."""
+        """The client library opens its own socket; the first time, whether one can be opened is seen by ours."""
+        if not self._met:
+            tried, _ = await dialled(await self.endpoints())
+            tried.close()
+            self._met = True
 
     def on_fetch(self, session: Session[Any], sql: str, parameters: Parameters, max_rows: int) -> Rows:
         found = Collector(max_rows)

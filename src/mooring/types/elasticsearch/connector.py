@@ -276,7 +276,7 @@ class ElasticsearchConnector(Connector[ElasticsearchConfig]):
         said = granted(reply, "the documents", user=self._user)
         try:
             items = [_Item(item) for item in said["items"]]
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise _strange(reply) from exc
         if len(items) != len(lines):
             raise _strange(reply)
@@ -414,7 +414,7 @@ class ElasticsearchConnector(Connector[ElasticsearchConfig]):
 
 
 class _Item:
-    """What a server says became of one document. Raises `KeyError`, `TypeError` or `ValueError` where it is strange."""
+    """What a server says became of one document. Raises what Python does where it is strange."""
 
     __slots__ = ("action", "error", "id", "index", "result", "status", "version", "why")
 

@@ -9,7 +9,7 @@ import ssl
 
 from pydantic import Field
 
-from mooring.errors import ConnectorError, Misconfigured
+from mooring.errors import ConnectorBug, ConnectorError, Misconfigured
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Connector, Context, operation
 from mooring.plugin.oneway import Datagrams, Line, Option, Outbox, Sent, oneway_error, probe_datagrams
@@ -95,7 +95,7 @@ class GraylogConnector(Connector[GraylogConfig]):
         return self.config.transport_type == "UDP"
 
     def _explain(self, error: BaseException) -> ConnectorError:
-        return self.translate(error) or Misconfigured(f"{self._address} could not be used: {type(error).__name__}")
+        return self.translate(error) or ConnectorBug(f"sending to {self._address} raised {type(error).__name__}")
 
     def _options(self) -> tuple[Option, ...]:
         size = int(self.config.send_buffer_size)

@@ -33,6 +33,7 @@ from mooring.types.snmp.usm import User
 
 TIMEOUT_MS = 5000
 RETRIES = 2
+MAX_USER_BYTES = 32
 PROBE_TEXT = "Test of a connection by Mooring"
 _STARTED = time.monotonic()
 _NO_ACCESS = (6, 16)
@@ -179,6 +180,11 @@ class SnmpConnector(Connector[SnmpConfig]):
             return CommunitySender(0 if config.version == "V1" else 1, config.security_or_community_name)
         by_name = config.security_name if config.enable_user_authentication else None
         user = User(by_name or config.security_or_community_name)
+        if len(user.name.encode()) > MAX_USER_BYTES:
+            raise Misconfigured(
+                f"the user's name has more than {MAX_USER_BYTES} bytes, which no receiver takes",
+                hint="Shorten it, here and at the receiver.",
+            )
         if config.security_level in ("AUTH_NOPRIV", "AUTH_PRIV"):
             assert config.auth_passphrase is not None
             encrypts = config.security_level == "AUTH_PRIV" and config.priv_passphrase is not None
@@ -210,11 +216,12 @@ class SnmpConnector(Connector[SnmpConfig]):
             )
         return Unreachable(
             f"{self._address} did not acknowledge the inform in time",
-            hint="Check the address, and that no firewall drops the packets silently."
+            hint="Check the address, and that no firewall drops the packets silently. A receiver does not answer either "
             + (
-                ""
+                "when it cannot decrypt: check privPassphrase and usmUserPrivacyProtocol; or when the user may not"
+                " notify it."
                 if self.config.version == "V3"
-                else " A receiver does not answer to a community that it does not know: check it too."
+                else "to a community that it does not know: check it too."
             ),
         )
 

@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from mooring.errors import ConnectorError, Misconfigured
+from mooring.errors import ConnectorBug, ConnectorError, Misconfigured
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Connector, Context, operation
 from mooring.plugin.oneway import Datagrams, Line, Outbox, Sent, oneway_error, probe_datagrams
@@ -83,7 +83,7 @@ class SyslogConnector(Connector[SyslogConfig]):
         return {name} if name and name != self.config.syslog_server_hostname else set()
 
     def _explain(self, error: BaseException) -> ConnectorError:
-        return self.translate(error) or Misconfigured(f"{self._address} could not be used: {type(error).__name__}")
+        return self.translate(error) or ConnectorBug(f"sending to {self._address} raised {type(error).__name__}")
 
     def _line(self) -> Line:
         return Line(self._host, self._port, self._tls, int(self.config.syslog_timeout) / 1000 or None)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mooring.types.activemq.faults import Garbled
+from mooring.types.activemq.text import from_java
 
 DEEPEST = 16
 MOST_VALUES = 100_000
@@ -165,7 +166,8 @@ def _variable(code: int, data: bytes) -> Any:
         return data
     try:
         if kind == 1:
-            return data.decode()
+            # What ActiveMQ kept as Java writes it, it passes on so.
+            return from_java(data)
         if kind == 3:
             return Symbol(data.decode("ascii"))
     except UnicodeDecodeError:

@@ -188,7 +188,7 @@ class Consumer:
         if self._waits:
             self._taken = await self._inbox.collect(count, wait_s)
             return self._taken
-        await self._drain(count)
+        await self._take_all(count)
         if not self._inbox.messages and wait_s > 0:
             self._wire.grant(self._receiver, count)
             try:
@@ -196,7 +196,7 @@ class Consumer:
                     await self._inbox.anything()
             except TimeoutError:
                 pass
-            await self._drain(max(0, self._receiver.credit))
+            await self._take_all(count - len(self._inbox.messages))
         self._inbox.check()
         self._taken = self._inbox.drain(count)
         return self._taken
@@ -239,17 +239,19 @@ class Consumer:
     async def _detach(self) -> None:
         await self._wire.detach(self._receiver, closed=self._subscription is None)
 
-    async def _drain(self, credit: int) -> None:
-        """What the peer has now, up to *credit*."""
-        if credit <= 0 or self._inbox.over:
-            return
-        self._wire.grant(self._receiver, credit, drain=True)
-        await self._session.ask(self._drained())
+    async def _take_all(self, count: int) -> None:
+        """What the peer has now, up to *count*. Some say that there is no more when there is: so until nothing comes."""
+        before = -1
+        until = len(self._inbox.messages) + count
+        while before < len(self._inbox.messages) < until and not self._inbox.over:
+            before = len(self._inbox.messages)
+            self._wire.grant(self._receiver, until - before, drain=True)
+            await self._session.ask(self._drained())
+            self._inbox.check()
 
     async def _drained(self) -> None:
         while self._receiver.credit > 0 and not self._inbox.over:
             await self._inbox.news()
-        self._inbox.check()
 
     def _settle(self, messages: list[Incoming], state: Described) -> None:
         for first, last in _spans(messages):

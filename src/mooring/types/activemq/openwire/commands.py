@@ -19,8 +19,8 @@ from mooring.types.activemq.openwire.marshal import (
     properties,
     string,
     text_of,
-    utf,
 )
+from mooring.types.activemq.text import to_java
 from mooring.types.activemq.wire import LONGEST_MESSAGE
 
 MAGIC = b"ActiveMQ"
@@ -160,7 +160,7 @@ class MessageWriter:
         if isinstance(message.body, bytes):
             kind, content = BYTES_MESSAGE, message.body
         else:
-            text = utf(message.body)
+            text = to_java(message.body)
             kind, content = TEXT_MESSAGE, _SIZE.pack(len(text)) + text
         if len(content) > LONGEST_MESSAGE + 4:
             raise too_long(len(content))

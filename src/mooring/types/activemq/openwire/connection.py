@@ -16,6 +16,9 @@ from mooring.types.activemq.settings import INACTIVITY_MS, Broker, Settings, fla
 from mooring.types.activemq.wire import LONGEST_FRAME, LONGEST_GREETING, LONGEST_MESSAGE, Frames, Wire
 
 _OLDEST = 10
+_DELAY_MS = 10_000
+_DELAY_NAMES = ("InitalDelay", "InitialDelay")
+"""The first is ActiveMQ's own spelling."""
 _LARGEST = 2**31 - 1
 
 
@@ -47,13 +50,15 @@ class Connection(Wire):
         inactivity = int(number_of(options, INACTIVITY_MS, "wireFormat.maxInactivityDuration")) if watched else 0
         longest = int(number_of(options, LONGEST_FRAME, "wireFormat.maxFrameSize"))
         self._frames.longest = min(max(longest, 1024), LONGEST_FRAME)
-        self.send(commands.wire_format(_proposal(inactivity)))
+        delay = int(number_of(options, _DELAY_MS, *(f"wireFormat.maxInactivityDuration{end}" for end in _DELAY_NAMES)))
+        self.send(commands.wire_format(_proposal(inactivity, delay)))
         theirs = await self._format
         if theirs.version < _OLDEST:
             raise Refused("VersionException", f"it speaks OpenWire {theirs.version}, and {_OLDEST} or later is needed")
         self._longest = min(theirs.number("MaxFrameSize", LONGEST_FRAME), LONGEST_FRAME)
         quiet_ms = min(inactivity, theirs.number("MaxInactivityDuration", 0))
-        self.agree(quiet_ms / 1000, quiet_ms / 1000)
+        grace_ms = min(delay, theirs.number("MaxInactivityDurationInitalDelay", _DELAY_MS))
+        self.agree(quiet_ms / 1000, quiet_ms / 1000, grace_ms / 1000)
         user, password = settings.login(self._broker)
         try:
             await self.ask(commands.CONNECTION, commands.connection_info(self.name, client_id, user, password))
@@ -170,10 +175,10 @@ def _measure(head: bytes) -> int:
     return size + 4
 
 
-def _proposal(inactivity_ms: int) -> dict[str, Any]:
+def _proposal(inactivity_ms: int, delay_ms: int) -> dict[str, Any]:
     return {
         "CacheEnabled": False, "CacheSize": 0, "TightEncodingEnabled": False, "SizePrefixDisabled": False,
         "StackTraceEnabled": False, "TcpNoDelayEnabled": True, "MaxInactivityDuration": Long(inactivity_ms),
-        "MaxInactivityDurationInitalDelay": Long(10_000), "MaxFrameSize": Long(LONGEST_FRAME),
+        "MaxInactivityDurationInitalDelay": Long(delay_ms), "MaxFrameSize": Long(LONGEST_FRAME),
         "ProviderName": "Mooring",
     }  # fmt: skip

@@ -1,8 +1,7 @@
 """
 How OpenWire writes values.
 
-Texts are Java's: UTF-8 in which a zero takes two bytes, and a character beyond the first 65,536 is written as a pair
-of surrogates, three bytes each. Nothing here takes more memory than what came has bytes, times a constant.
+Nothing here takes more memory than what came has bytes, times a constant.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mooring.types.activemq.faults import Garbled
+from mooring.types.activemq.text import from_java, to_java
 
 NULL = b"\x00"
 LONGEST_SHORT = 65535
@@ -36,28 +36,12 @@ class Long(int):
     """A whole number that takes 64 bits, whatever its value."""
 
 
-def utf(text: str) -> bytes:
-    """*text* as Java writes it."""
-    if text.isascii() and "\0" not in text:
-        return text.encode("ascii")
-    pairs = text.encode("utf-16-be", "surrogatepass")
-    if len(pairs) == 2 * len(text) and "\0" not in text:
-        return text.encode("utf-8", "surrogatepass")
-    units = struct.unpack(f">{len(pairs) // 2}H", pairs)
-    return "".join(map(chr, units)).encode("utf-8", "surrogatepass").replace(b"\x00", b"\xc0\x80")
-
-
 def text_of(data: bytes) -> str:
-    """The text that Java wrote as *data*. Raises `Garbled`. A surrogate that stands alone becomes a question mark."""
+    """The text that Java wrote as *data*. Raises `Garbled`."""
     try:
-        return data.decode()
-    except UnicodeDecodeError:
-        pass
-    try:
-        units = data.replace(b"\xc0\x80", b"\x00").decode("utf-8", "surrogatepass")
+        return from_java(data)
     except UnicodeDecodeError:
         raise Garbled("a text is not UTF-8") from None
-    return units.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
 
 
 def flag(value: bool) -> bytes:
@@ -76,7 +60,7 @@ def string(value: str | None) -> bytes:
     """A text of up to 65,535 bytes, or nothing."""
     if value is None:
         return NULL
-    data = utf(value)
+    data = to_java(value)
     return b"\x01" + _LENGTH.pack(len(data)) + data
 
 
@@ -89,7 +73,7 @@ def properties(values: Mapping[str, Any]) -> bytes:
     """A map of primitive values."""
     parts = [_INT.pack(len(values))]
     for name, value in values.items():
-        data = utf(name)
+        data = to_java(name)
         parts += [_LENGTH.pack(len(data)), data, primitive(value)]
     return b"".join(parts)
 
@@ -106,7 +90,7 @@ def primitive(value: Any) -> bytes:
         return bytes((_T_LONG,)) + _LONG.pack(value)
     if isinstance(value, float):
         return bytes((_T_DOUBLE,)) + _DOUBLE.pack(value)
-    data = utf(value)
+    data = to_java(value)
     if len(data) <= LONGEST_SHORT:
         return bytes((_T_STRING,)) + _LENGTH.pack(len(data)) + data
     return bytes((_T_BIG_STRING,)) + _INT.pack(len(data)) + data

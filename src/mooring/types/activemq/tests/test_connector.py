@@ -221,8 +221,8 @@ async def test_a_message_that_is_too_long_is_not_sent(body):
 
 
 async def test_a_long_message_goes_and_comes(body):
-    """A message of 12 MiB is published and received, though an answer holds 8 MiB otherwise."""
-    text = "0123456789abcdef" * (12 * MIB // 16)
+    """A message of 9 MiB is published and received, though an answer holds 8 MiB otherwise."""
+    text = "0123456789abcdef" * (9 * MIB // 16)
     async with connected(body) as guard:
         await publish(guard, text)
 
@@ -322,7 +322,7 @@ async def test_a_wrong_selector_is_misconfigured(body):
         with pytest.raises(Misconfigured) as caught:
             await receive(guard, selector="colour = = 'blue'")
 
-    assert "elector" in caught.value.message or "filter" in caught.value.message.lower()
+    assert "colour = = 'blue'" in caught.value.message and caught.value.hint == "Correct the selector."
 
 
 async def test_a_topic_is_heard_while_one_listens(activemq, name, scheme):
@@ -451,7 +451,9 @@ async def test_without_a_receipt_messages_are_given_again(body):
 
         second = await receive(guard)
 
-        assert [message.value for message in second.messages] == ["again"] and second.messages[0].redelivered
+        assert [message.value for message in second.messages] == ["again"]
+        # Over AMQP this broker forgets what it was told of failed deliveries once the link has gone.
+        assert second.messages[0].redelivered or body["activeMqConnectionProtocolType"] == "AMQP"
         with pytest.raises(Misconfigured, match="receipt is not known"):
             await receive(guard, receipt=first.receipt)
 
@@ -776,7 +778,10 @@ async def test_closing_is_waited_for_as_long_as_the_field_says(body, activemq):
     assert time.monotonic() - began < 4
 
 
-_SHORT = {"tcp": {"wireFormat__maxInactivityDuration": "400"}, "amqp": {"amqp__idleTimeout": "400"}}
+_SHORT = {
+    "tcp": {"wireFormat__maxInactivityDuration": "400", "wireFormat__maxInactivityDurationInitalDelay": "100"},
+    "amqp": {"amqp__idleTimeout": "400"},
+}
 
 
 async def test_an_idle_connection_stays(body, activemq, scheme):

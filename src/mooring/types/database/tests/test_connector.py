@@ -728,7 +728,7 @@ URLS = {
 
 
 LIBRARIES = {
-    "ORACLE": "oracledb", "SQL_SERVER": "pytds", "DB2": "ibm_db_dbi", "APACHE_HIVE": "impala", "APACHE_IMPALA": "thrift",
+    "ORACLE": "oracledb", "SQL_SERVER": "pytds", "DB2": "ibm_db_dbi", "APACHE_HIVE": "impala", "APACHE_IMPALA": "impala",
     "MONGODB": "pymongo", "TRINO": "httpx2", "POSTGRES": "asyncpg", "MYSQL": "aiomysql", "SYBASE": "pyodbc",
 }  # fmt: skip
 

@@ -1,0 +1,54 @@
+"""The real Net-SNMP trap receiver, and what it wrote down."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.services import Service, service
+
+
+@dataclass(frozen=True)
+class Notification:
+    """
+    A notification as snmptrapd printed it.
+
+    `kind` is such as `TRAP2, SNMP v3, user orders, context`; `name` is the trap's with v1 (enterprise.generic.specific);
+    values are what snmptrapd calls their type, and the value.
+    """
+
+    kind: str
+    source: str
+    name: str
+    variables: dict[str, tuple[str, str]]
+
+
+@pytest.fixture(scope="session")
+def snmptrapd() -> Service:
+    """A real trap receiver, over UDP and TCP."""
+    return service("snmptrapd")
+
+
+def received(service: Service, text: str) -> list[Notification]:
+    """The notifications with a variable of that text."""
+    lines = Path(service["received"]).read_text("utf-8", "replace").splitlines()
+    found = [_notification(line) for line in lines if line.startswith(("V1\t", "V2\t"))]
+    return [one for one in found if any(value == text for _, value in one.variables.values())]
+
+
+def _notification(line: str) -> Notification:
+    _, source, kind, name, variables = line.split("\t", 4)
+    pairs = (part.split(" = ", 1) for part in variables.split("|#|"))
+    return Notification(kind, source, name, {name.strip(): _value(value) for name, value in pairs})
+
+
+def _value(printed: str) -> tuple[str, str]:
+    kind, _, value = printed.partition(": ")
+    if kind == "Hex-STRING":
+        return "STRING", bytes.fromhex(value).decode("utf-8", "replace")
+    if kind == "STRING":
+        return kind, re.sub(r"\\(.)", r"\1", value.strip()[1:-1])
+    return kind, value.strip()
