@@ -8,17 +8,31 @@ from typing import Any
 
 from mooring.domain.digest import EMPTY, add, term
 from mooring.domain.names import name_key
-from mooring.domain.records import AuditEntry, Connection, Environment, Project, SealedSecret, Token, Worker
+from mooring.domain.records import (
+    AuditEntry,
+    Connection,
+    Environment,
+    Material,
+    MaterialContent,
+    MaterialSecret,
+    Project,
+    Reference,
+    SealedSecret,
+    Token,
+    Worker,
+)
 from mooring.kit.ids import new_id
 from mooring.store.base import (
     CreateEnrolment,
     CreateProject,
     CreateToken,
     DeleteConnection,
+    DeleteMaterial,
     EnrolWorker,
     Idempotency,
     SaveConnection,
     SaveEnvironment,
+    SaveMaterial,
     Store,
 )
 
@@ -162,3 +176,36 @@ async def audited(store: Store) -> list[tuple[str, str]]:
 async def documents(store: Store, of: Project, **more: Any) -> list[str]:
     """Name keys in the order of the list."""
     return [key async for key, _ in store.documents(of.id, **more)]
+
+
+def material(of: Project, name: str = "mine", noun: str = "keystore", **more: Any) -> Material:
+    made = Material(new_id("kst"), of.id, noun, name, name_key(name), None, 1, AT, AT)
+    return replace(made, **more)
+
+
+def save_material(
+    made: Material, *environments: Environment, sealed: bytes = b"one", was: Material | None = None,
+    alias: str | None = None, key: Idempotency | None = None,
+) -> SaveMaterial:  # fmt: skip
+    """The change that makes *made*, with the content *sealed* for each of *environments*."""
+    contents = [MaterialContent(each.id, "PEM", alias, "[]", hashlib.sha256(sealed).digest()) for each in environments]
+    secrets = [MaterialSecret(each.id, "opened", sealed, "key_1") for each in environments]
+    return SaveMaterial(
+        made, was.generation if was else None, contents, secrets, (), entry("save", made.noun, made.id, made.name), key
+    )
+
+
+def delete_material(made: Material) -> DeleteMaterial:
+    return DeleteMaterial(made, entry("delete", made.noun, made.id, made.name))
+
+
+def refers(*names: str, noun: str = "keystore") -> tuple[Reference, ...]:
+    """References to *names*, from fields of their own."""
+    return tuple(Reference(f"field{number}", noun, name) for number, name in enumerate(names))
+
+
+async def hash_of(store: Store, of: Environment, connection_id: str) -> tuple[int, int, bytes]:
+    """Revision, generation and hash that the workers of an environment should hold of a connection."""
+    _, found = await store.delta(of.id, 0, EVERYTHING)
+    (row,) = [row for row in found if row.connection == connection_id]
+    return row.revision, row.generation, row.hash

@@ -19,6 +19,7 @@ from mooring.store.base import Committed, SetMeta, Store
 from mooring.store.sqlite import SqliteStore
 from tests.store import makers as m
 from tests.store.contract import Reopened, StoreContract, together
+from tests.store.materials_contract import MaterialsContract
 
 
 @pytest.fixture
@@ -54,6 +55,10 @@ async def reopened(store: SqliteStore) -> AsyncIterator[Reopened]:
 
 class TestContract(StoreContract):
     """The promises of every store, asked of this one."""
+
+
+class TestMaterials(MaterialsContract):
+    """Those of keystores and certificates."""
 
 
 async def test_the_folder_is_made(tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ import pytest
 from tests.support.services import Service, service
 
 
+# Bytes in hexadecimal are printed over several lines.
+_RECORD = re.compile(r"^(V[12]\t.*?)\|\.$", re.DOTALL | re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Notification:
     """
@@ -34,13 +38,13 @@ def snmptrapd() -> Service:
 
 def received(service: Service, text: str) -> list[Notification]:
     """The notifications with a variable of that text."""
-    lines = Path(service["received"]).read_text("utf-8", "replace").splitlines()
-    found = [_notification(line) for line in lines if line.startswith(("V1\t", "V2\t"))]
+    printed = Path(service["received"]).read_text("utf-8", "replace")
+    found = [_notification(record) for record in _RECORD.findall(printed)]
     return [one for one in found if any(value == text for _, value in one.variables.values())]
 
 
-def _notification(line: str) -> Notification:
-    _, source, kind, name, variables = line.split("\t", 4)
+def _notification(record: str) -> Notification:
+    _, source, kind, name, variables = record.split("\t", 4)
     pairs = (part.split(" = ", 1) for part in variables.split("|#|"))
     return Notification(kind, source, name, {name.strip(): _value(value) for name, value in pairs})
 

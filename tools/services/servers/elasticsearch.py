@@ -20,6 +20,7 @@ transport.host: 127.0.0.1
 transport.port: {transport}
 discovery.type: single-node
 cluster.routing.allocation.disk.threshold_enabled: false
+cluster.max_shards_per_node: 10000
 action.destructive_requires_name: false
 xpack.security.enabled: true
 xpack.security.authc.realms.file.file1.order: 0

@@ -6,17 +6,16 @@ them, and writes each decoded message to a file as a line of JSON.
 """
 
 import json
-import os
 import secrets
 import socket
 import ssl
-import time
 from pathlib import Path
 from typing import ClassVar
 
 from tools.services.context import Context
 from tools.services.maven import Jars, find_java_with_compiler
 from tools.services.server import Entry, NotReady, Server
+from tools.services.tail import appears, shorten
 
 _VERSION = "6.1.4"
 _PROGRAM = Path(__file__).parents[1] / "java" / "GelfInputs.java"
@@ -46,8 +45,6 @@ _JARS = Jars(
         "org.bouncycastle:bcpkix-jdk18on:1.78.1",
     ),
 )
-
-MAX_BYTES = 16 * 1024 * 1024
 
 
 class Graylog(Server):
@@ -95,19 +92,13 @@ class Graylog(Server):
                 _send(entry, name, f"ready {mark} {name}")
         except OSError as exc:
             raise NotReady(f"GELF: {exc}") from exc
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline:
-            text = Path(entry["messages"]).read_text()
-            if all(f"ready {mark} {name}" in text for name in ("udp", "tcp", "tls")):
-                return
-            time.sleep(0.02)
+        file = Path(entry["messages"])
+        if all(appears(file, f"ready {mark} {name}") for name in ("udp", "tcp", "tls")):
+            return
         raise NotReady("messages that it took do not stand in its file")
 
     def prepare(self, entry: Entry) -> None:
-        file = Path(entry["messages"])
-        if file.stat().st_size > MAX_BYTES:
-            # It is appended to, so what comes next stands at its beginning.
-            os.truncate(file, 0)
+        shorten(Path(entry["messages"]))
 
 
 def _send(entry: Entry, name: str, text: str) -> None:

@@ -21,6 +21,8 @@ transport.host: 127.0.0.1
 transport.port: {transport}
 discovery.type: single-node
 cluster.routing.allocation.disk.threshold_enabled: false
+cluster.max_shards_per_node: 10000
+action.destructive_requires_name: false
 plugins.security.ssl.transport.pemcert_filepath: {certificate}
 plugins.security.ssl.transport.pemkey_filepath: {key}
 plugins.security.ssl.transport.pemtrustedcas_filepath: {ca}
@@ -120,6 +122,7 @@ _meta: {{type: internalusers, config_version: 2}}
         for user, password in ((entry["user"], entry["password"]), (entry["reader"], entry["reader_password"])):
             path = f"/_plugins/_security/api/internalusers/{user}"
             self.must(entry, "PUT", path, f'{{"password": "{password}"}}')
+        super().prepare(entry)
 
 
 def bcrypt(password: str) -> str:

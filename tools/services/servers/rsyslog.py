@@ -1,7 +1,7 @@
 """rsyslog as Debian packages it: UDP, TCP, TLS and mutual TLS; what it got stands in one file."""
 
-import json
 import os
+import secrets
 import socket
 import ssl
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from tools.services.context import Context
 from tools.services.server import Entry, NotReady, Server, run
+from tools.services.tail import appears, shorten
 
 _PROGRAM = "/usr/sbin/rsyslogd"
 
@@ -44,8 +45,6 @@ input(type="imtcp" address="127.0.0.1" port="{tls}" ruleset="keep" name="tls"
 input(type="imtcp" address="127.0.0.1" port="{mutual_tls}" ruleset="keep" name="mutual_tls"
       streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="x509/certvalid")
 """
-
-MAX_BYTES = 16 * 1024 * 1024
 
 
 class Rsyslog(Server):
@@ -89,30 +88,21 @@ class Rsyslog(Server):
         return entry
 
     def ask(self, entry: Entry) -> None:
-        _ask(entry)
+        """Send a message and look for it in the file; shake hands on the ports with TLS."""
+        mark = secrets.token_hex(8)
+        try:
+            with socket.create_connection((entry["host"], entry["tcp"]), timeout=5) as plain:
+                plain.sendall(f"<13>Jan  1 00:00:00 services ready: {mark}\n".encode())
+            for name in ("tls", "mutual_tls"):
+                with socket.create_connection((entry["host"], entry[name]), timeout=5) as raw:
+                    ssl._create_unverified_context().wrap_socket(raw).close()
+        except OSError as exc:
+            raise NotReady(f"syslog: {exc}") from exc
+        if not appears(Path(entry["messages"]), mark):
+            raise NotReady("a message that it took does not stand in its file")
 
     def prepare(self, entry: Entry) -> None:
-        file = Path(entry["messages"])
-        if file.stat().st_size > MAX_BYTES:
-            # It is appended to, so what comes next stands at its beginning.
-            os.truncate(file, 0)
-
-
-def _ask(entry: Entry) -> None:
-    """Send a message and look for it in the file; shake hands on the ports with TLS."""
-    try:
-        with socket.create_connection((entry["host"], entry["tcp"]), timeout=5) as plain:
-            plain.sendall(b"<13>Jan  1 00:00:00 services ready: is it there?\n")
-        for name in ("tls", "mutual_tls"):
-            context = ssl._create_unverified_context()
-            with socket.create_connection((entry["host"], entry[name]), timeout=5) as raw:
-                context.wrap_socket(raw).close()
-    except OSError as exc:
-        raise NotReady(f"syslog: {exc}") from exc
-    file = Path(entry["messages"])
-    lines = file.read_text(errors="replace").splitlines() if file.exists() else []
-    if not any(json.loads(line).get("app") == "ready" for line in lines if line.endswith("}")):
-        raise NotReady("a message that it took does not stand in its file")
+        shorten(Path(entry["messages"]))
 
 
 SERVER = Rsyslog()

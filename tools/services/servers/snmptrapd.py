@@ -29,12 +29,12 @@ AUTHENTICATIONS = {
 }
 PRIVACIES = {"PrivDES": "DES", "PrivAES128": "AES", "PrivAES192": "AES-192", "PrivAES256": "AES-256"}
 
-# One line for each notification: fields between tabs, variables between "|#|".
+# One record for each notification: fields between tabs, variables between "|#|", and "|." at its end.
 _CONFIG = r"""
 disableAuthorization no
 authCommunity log {community}
-format1 V1\t%b\t%P\t%N.%w.%q\t%V|#|%v\n
-format2 V2\t%b\t%P\t%N.%w.%q\t%V|#|%v\n
+format1 V1\t%b\t%P\t%N.%w.%q\t%V|#|%v|.\n
+format2 V2\t%b\t%P\t%N.%w.%q\t%V|#|%v|.\n
 """
 
 

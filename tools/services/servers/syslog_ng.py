@@ -1,7 +1,7 @@
 """syslog-ng as Debian packages it, unpacked without being installed: its package and rsyslog's exclude each other."""
 
-import json
 import os
+import secrets
 import socket
 import ssl
 import tempfile
@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from tools.services.context import Context
 from tools.services.server import Entry, NotReady, Server, find_program, run
+from tools.services.tail import appears, shorten
 
 _PACKAGE = "syslog-ng-core"
 
@@ -27,8 +28,6 @@ destination d_file {{ file("{messages}" perm(0644) template("$(format-json
   data=$SDATA text=$MSG input=$TAGS)\\n")); }};
 log {{ source(s_udp); source(s_lines); source(s_tcp); source(s_tls); destination(d_file); }};
 """
-
-MAX_BYTES = 16 * 1024 * 1024
 
 
 class SyslogNg(Server):
@@ -92,24 +91,21 @@ class SyslogNg(Server):
         return entry
 
     def ask(self, entry: Entry) -> None:
+        """Send a message and look for it in the file; shake hands on the port with TLS."""
+        mark = secrets.token_hex(8)
         try:
             with socket.create_connection((entry["host"], entry["tcp"]), timeout=5) as plain:
-                message = b"<13>1 - services ready - - - is it there?"
+                message = f"<13>1 - services ready - - - {mark}".encode()
                 plain.sendall(b"%d %s" % (len(message), message))
             with socket.create_connection((entry["host"], entry["tls"]), timeout=5) as raw:
                 ssl._create_unverified_context().wrap_socket(raw).close()
         except OSError as exc:
             raise NotReady(f"syslog: {exc}") from exc
-        file = Path(entry["messages"])
-        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
-        if not any(json.loads(line).get("app") == "ready" for line in lines if line.endswith("}")):
+        if not appears(Path(entry["messages"]), mark):
             raise NotReady("a message that it took does not stand in its file")
 
     def prepare(self, entry: Entry) -> None:
-        file = Path(entry["messages"])
-        if file.stat().st_size > MAX_BYTES:
-            # It is appended to, so what comes next stands at its beginning.
-            os.truncate(file, 0)
+        shorten(Path(entry["messages"]))
 
 
 def _folder() -> Path:

@@ -89,8 +89,10 @@ class Link:
         try:
             await self._told(self._wire.log_in(self.settings, client_id), "was logged in to")
         except ConnectorError as exc:
-            # Nothing long is said before anybody is logged in: it is something else.
-            raise unintelligible(self.broker.address) if isinstance(exc.__cause__, TooLong) else exc
+            if isinstance(exc.__cause__, TooLong):
+                # Nothing long is said before anybody is logged in: it is something else.
+                raise unintelligible(self.broker.address) from exc
+            raise
 
     async def open(self, publishes: bool) -> None:
         wire = self._wire

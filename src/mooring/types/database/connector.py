@@ -12,7 +12,7 @@ from mooring.errors import ConnectorError, Misconfigured
 from mooring.plugin.connector import Answer, Connector, Request, operation
 from mooring.plugin.network import dial, resolve
 from mooring.plugin.probe import Probe
-from mooring.types.database.jdbc import JdbcUrl, UrlRefused
+from mooring.types.database.address import JdbcUrl, UrlRefused
 from mooring.types.database.kinds import driver_of
 from mooring.types.database.model import DatabaseConfig
 from mooring.types.database.pool import Limits, Pool

@@ -16,13 +16,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from mooring.plugin.fields import has_reference
 from mooring.plugin.secrets import Span, is_credential_parameter, plain_name
+from mooring.types.database.address import Endpoint, JdbcUrl, UrlRefused
+from mooring.types.database.oracle_url import ORACLE, render_oracle, scan_oracle
 from mooring.types.database.parameters import PARAMETERS, PASSWORD, USER, check, spelled
+from mooring.types.database.pieces import MASK, Form, Piece, Pieces, malformed, piece_of, scan_hosts, scan_parameters
 
 _REFERENCE = re.compile(r"(?<!\$)\$\{[^{}]*\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -36,7 +38,7 @@ _FORMS: Final = (
     Form("jdbc:postgresql://", "POSTGRES", plus=True),
     Form("jdbc:mysql://", "MYSQL", plus=True),
     Form("jdbc:mariadb://", "MYSQL", "mariadb", plus=True),
-    Form("jdbc:sqlserver://", "SQL_SERVER", **_SEMICOLONS),  # type: ignore[arg-type]  # a dict of mixed keywords  # one table, three fields
+    Form("jdbc:sqlserver://", "SQL_SERVER", **_SEMICOLONS),  # type: ignore[arg-type]  # a dict of mixed keywords
     Form("jdbc:sybase:tds:", "SYBASE", decodes=False),
     Form("jdbc:jtds:sybase://", "SYBASE", "jtds", **_SEMICOLONS),  # type: ignore[arg-type]  # a dict of mixed keywords
     Form("jdbc:db2://", "DB2", opens=":", separator=";", decodes=False),
@@ -171,7 +173,7 @@ def _scan(text: str) -> Pieces:
     if match is None:
         raise malformed("must be host, port, database and name=value parameters in the order of its kind of address")
     pieces = Pieces(form, text, scan_hosts(match["hosts"], text, match.start("hosts")))
-    pieces.user, pieces.password = piece(match, "user", text), piece(match, "password", text)
+    pieces.user, pieces.password = piece_of(match, "user", text), piece_of(match, "password", text)
     if form.dialect == "SQL_SERVER":
         if match["instance"]:
             if pieces.hosts[0][1] is not None:
@@ -182,7 +184,7 @@ def _scan(text: str) -> Pieces:
                 raise malformed("must name the port once")
             pieces.hosts = [(pieces.hosts[0][0], match["port"]), *pieces.hosts[1:]]
     else:
-        pieces.database = piece(match, "database", text)
+        pieces.database = piece_of(match, "database", text)
     if match["parameters"] is not None:
         pieces.parameters += scan_parameters(form, text, masked, *match.span("parameters"))
     return pieces

@@ -25,16 +25,8 @@ from mooring.plugin.fields import (
 )
 from mooring.plugin.problems import explain_pattern, invalid, required
 from mooring.plugin.secrets import SecretSite, TextParts
-from mooring.types.database.jdbc import (
-    DEFAULT_PORTS,
-    Endpoint,
-    JdbcUrl,
-    UrlRefused,
-    credential_spans,
-    dialect_of,
-    parse,
-    problems_of_url,
-)
+from mooring.types.database.address import DEFAULT_PORTS, Endpoint, JdbcUrl, UrlRefused
+from mooring.types.database.jdbc import credential_spans, dialect_of, parse, problems_of_url
 from mooring.types.database.modes import UNCHECKED, said_mode, usual_mode
 
 HOST = explain_pattern(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from mooring.types.database.jdbc import JdbcUrl
+from mooring.types.database.address import JdbcUrl
 
 TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """PostgreSQL's words for how far TLS goes. The first three look at nothing that the server shows."""

@@ -175,9 +175,7 @@ class MongoDriver(Driver[Session]):
             command["cursor"] = {}
         if "find" in command and "batchSize" not in command:
             command["batchSize"] = max_rows + 1
-        async with await self._ask(
-            session, database.cursor_command(command, codec_options=database.codec_options)
-        ) as cursor:
+        async with await self._ask(session, _followed(database, command)) as cursor:
             async for document in cursor:
                 found.add([plain(document)])
                 if found.is_full:
@@ -207,6 +205,14 @@ class MongoDriver(Driver[Session]):
 
 
 _tasks: set[asyncio.Task[None]] = set()
+
+
+def _followed(database: Any, command: dict[str, Any]) -> Awaitable[Any]:
+    """The cursor that *command* answers, read as the address prefers."""
+    asked: Awaitable[Any] = database.cursor_command(
+        command, read_preference=database.read_preference, codec_options=database.codec_options
+    )
+    return asked
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:

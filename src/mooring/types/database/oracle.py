@@ -11,7 +11,7 @@ import oracledb
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import handshake, network_error
-from mooring.types.database.jdbc import oracle_descriptor
+from mooring.types.database.oracle_url import oracle_descriptor
 from mooring.types.database.port import CHUNK, Collector, Done, Driver, NothingSent, Parameters, Rows, Settings
 from mooring.types.database.statement import ORACLE, bound
 from mooring.types.database.values import plain

@@ -13,7 +13,7 @@ from mooring.types.database.pieces import (
     Piece,
     Pieces,
     malformed,
-    piece,
+    piece_of,
     scan_hosts,
     scan_parameters,
 )
@@ -33,16 +33,17 @@ _DEEPEST = 8
 
 
 def scan_oracle(text: str, masked: str) -> Pieces:
+    """Where the parts of an address of Oracle stand. Raises `UrlRefused`."""
     start = len(ORACLE)
     if match := _ORACLE_DESCRIPTOR.fullmatch(masked, start):
         pieces = Pieces(_ORACLE_FORM, text, [])
         _Descriptor(pieces, masked).read(*match.span("descriptor"))
     elif match := _ORACLE_SID.fullmatch(masked, start):
         pieces = Pieces(_named("sid"), text, scan_hosts(match["hosts"], text, match.start("hosts")))
-        pieces.database = piece(match, "sid", text)
+        pieces.database = piece_of(match, "sid", text)
     elif match := _ORACLE_SERVICE.fullmatch(masked, start):
         pieces = Pieces(_ORACLE_FORM, text, scan_hosts(match["hosts"], text, match.start("hosts")))
-        pieces.database = piece(match, "service", text)
+        pieces.database = piece_of(match, "service", text)
         for name in ("protocol", "server"):
             if match[name]:
                 pieces.parameters.append((name, Piece(match[name], *match.span(name))))
@@ -52,7 +53,7 @@ def scan_oracle(text: str, masked: str) -> Pieces:
         pieces = Pieces(_ORACLE_FORM, text, scan_hosts(match["hosts"], text, match.start("hosts")))
     else:
         raise malformed("must be @host:port:SID, @//host:port/service, @tcps://host:port/service or @(DESCRIPTION=...)")
-    pieces.user, pieces.password = piece(match, "user", text), piece(match, "password", text)
+    pieces.user, pieces.password = piece_of(match, "user", text), piece_of(match, "password", text)
     return pieces
 
 
@@ -123,6 +124,7 @@ class _Descriptor:
 
 
 def render_oracle(url: JdbcUrl) -> str:
+    """The address in its usual spelling."""
     login = f"{url.user}/{url.password}" if url.user is not None else ""
     parameters = dict(url.parameters)
     if url.form == "sid" and not parameters and len(url.hosts) == 1 and url.hosts[0].port:

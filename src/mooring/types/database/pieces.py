@@ -12,7 +12,6 @@ from mooring.types.database.address import UrlRefused
 MASK = "\ue000"
 """Stands for every character of a variable reference while a text is scanned; nobody may send it."""
 
-
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_{MASK}][A-Za-z0-9_.\-{MASK}]*)"
 HOSTS = rf"{HOST}(?::[0-9{MASK}]+)?(?:,{HOST}(?::[0-9{MASK}]+)?)*"
@@ -45,6 +44,8 @@ class Form:
 
 
 class Piece(NamedTuple):
+    """A part of an address, and where it stands."""
+
     text: str
     start: int
     end: int
@@ -52,6 +53,8 @@ class Piece(NamedTuple):
 
 @dataclass
 class Pieces:
+    """The parts of an address as they stand there: not decoded, not checked."""
+
     form: Form
     text: str
     hosts: list[tuple[str, str | None]]
@@ -62,15 +65,18 @@ class Pieces:
 
 
 def malformed(what: str) -> UrlRefused:
+    """The refusal of an address that is not written as it should be."""
     return UrlRefused(("malformed_url", what))
 
 
-def piece(match: re.Match[str], group: str, text: str) -> Piece | None:
+def piece_of(match: re.Match[str], group: str, text: str) -> Piece | None:
+    """What *group* matched, as it stands in *text*; None where it did not."""
     start, end = match.span(group)
     return None if start < 0 else Piece(text[start:end], start, end)
 
 
 def scan_hosts(masked: str, text: str, offset: int) -> list[tuple[str, str | None]]:
+    """Hosts with their ports, as they stand in *text* from *offset* on."""
     found = []
     for match in HOST_AND_PORT.finditer(masked):
         host = text[offset + match.start(1) : offset + match.end(1)]
@@ -79,6 +85,7 @@ def scan_hosts(masked: str, text: str, offset: int) -> list[tuple[str, str | Non
 
 
 def scan_parameters(form: Form, text: str, masked: str, start: int, end: int) -> Iterator[tuple[str, Piece]]:
+    """The parameters between *start* and *end*. Raises `UrlRefused`."""
     braces = form.dialect == "SQL_SERVER"
     plain = r"[^;{}]*" if braces else (r"[^&#;\s]*" if form.separator == "&" else r"[^;]*")
     value = rf"\{{(?:[^}}]|\}}\}})*\}}|{plain}" if braces else plain

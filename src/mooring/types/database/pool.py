@@ -48,6 +48,10 @@ class _Member(Generic[Session]):
     lent: bool = False
 
 
+FRESH_S = 0.5
+"""A session that served successfully within so long is not tested again before it is lent."""
+
+
 class Pool(Generic[Session]):
     """
     Sessions, opened as they are needed and kept for the next user.
@@ -170,7 +174,9 @@ class Pool(Generic[Session]):
             )
         while self._idle:
             member = self._idle.pop()
-            if not self._is_stale(member) and await self._passes(member, self._limits.test_on_checkout):
+            # One that served a moment ago has just been tested, by real use.
+            ask = self._limits.test_on_checkout and time.monotonic() - member.used > FRESH_S
+            if not self._is_stale(member) and await self._passes(member, ask):
                 return member
             await self._goodbye(member)
         member = await self._open()

@@ -10,7 +10,7 @@ from mooring.errors import ConnectorError
 from mooring.types.database.values import weight
 
 if TYPE_CHECKING:
-    from mooring.types.database.jdbc import JdbcUrl
+    from mooring.types.database.address import JdbcUrl
     from mooring.types.database.pool import Limits
     from mooring.types.database.tls import Tls
 

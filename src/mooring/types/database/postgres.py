@@ -35,11 +35,25 @@ _STANDBY: Final = {
 }  # fmt: skip
 
 
+SMALL_ROWS: Final = 100
+"""An answer of fewer rows is small: the same statement may be fetched at once the next time."""
+
+
+class Connection(asyncpg.Connection):
+    """asyncpg's connection, and what its public face lacks: the first rows of a statement in one round trip."""
+
+    async def at_most(self, statement: PreparedStatement, arguments: list[Any], limit: int) -> list[asyncpg.Record]:
+        """The first *limit* rows of *statement*, which then has ended."""
+        # What `fetchrow` does with a limit of one.
+        rows, _, _ = await self._protocol.bind_execute(statement._state, arguments, "", limit, True, None)
+        return rows  # type: ignore[no-any-return]  # records
+
+
 @dataclass(eq=False)
 class Session:
     """A connection, and the statements that are prepared on it, the most recently used last."""
 
-    connection: asyncpg.Connection
+    connection: Connection
     statements: OrderedDict[str, PreparedStatement] = field(default_factory=OrderedDict)
     is_spent: bool = False
     """A statement was left unfinished: the session ends, and takes the statement with it."""
@@ -59,6 +73,7 @@ class PostgresDriver(Driver[Session]):
         self.address = settings.address
         self._tls = settings.tls
         self._met = False
+        self._small: OrderedDict[str, None] = OrderedDict()
         self._max_statements = 0 if parameters.get("prepareThreshold") == "0" else settings.max_statements
         self._connect_s = settings.seconds("connectTimeout", "loginTimeout") or CONNECT_S
         self._statement_s = settings.seconds("socketTimeout")
@@ -78,6 +93,7 @@ class PostgresDriver(Driver[Session]):
             "statement_cache_size": self._max_statements,
             "target_session_attrs": _STANDBY.get(parameters.get("targetServerType", "any"), "any"),
             "direct_tls": False,
+            "connection_class": Connection,
             "krbsrvname": "postgres",
             "gsslib": "gssapi",
         }
@@ -173,15 +189,40 @@ class PostgresDriver(Driver[Session]):
             ) from exc
 
     async def _fetch(self, session: Session, sql: str, values: list[Any], max_rows: int) -> Rows:
+        if sql in self._small:
+            rows = await self._fetch_at_once(session, sql, values, max_rows)
+        else:
+            rows = await self._fetch_in_pieces(session, sql, values, max_rows)
+        self._note_size(sql, len(rows.rows) < SMALL_ROWS and not rows.truncated)
+        return rows
+
+    async def _fetch_at_once(self, session: Session, sql: str, values: list[Any], max_rows: int) -> Rows:
+        """In one round trip, for a statement whose answer was small so far. Its rows are bounded, their size is not."""
+        statement, arguments, columns = await self._prepared(session, sql, values)
+        found = Collector(max_rows)
+        for record in await session.connection.at_most(statement, arguments, max_rows + 1):
+            found.add(_row(record, columns))
+        return found.result([column.name for column in columns])
+
+    async def _fetch_in_pieces(self, session: Session, sql: str, values: list[Any], max_rows: int) -> Rows:
+        """Through a cursor, which takes four round trips: nobody knows how much there is."""
         async with _Transaction(session.connection):
             statement, arguments, columns = await self._prepared(session, sql, values)
-            kinds = [column.type.name in ("json", "jsonb") for column in columns]
             cursor = await statement.cursor(*arguments)
             found = Collector(max_rows)
             while not found.is_full and (chunk := await cursor.fetch(found.next_chunk())):
                 for record in chunk:
-                    found.add([_value(value, is_json) for value, is_json in zip(record.values(), kinds, strict=True)])
+                    found.add(_row(record, columns))
         return found.result([column.name for column in columns])
+
+    def _note_size(self, sql: str, small: bool) -> None:
+        if not small or not self._max_statements:
+            self._small.pop(sql, None)
+            return
+        self._small[sql] = None
+        self._small.move_to_end(sql)
+        while len(self._small) > self._max_statements:
+            self._small.popitem(last=False)
 
     async def _execute(self, session: Session, sql: str, values: list[Any]) -> Done:
         statement, arguments, columns = await self._prepared(session, sql, values)
@@ -266,6 +307,13 @@ class _Transaction:
         elif not self._connection.is_closed() and not isinstance(error, asyncio.CancelledError):
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 await self._transaction.rollback()
+
+
+def _row(record: asyncpg.Record, columns: Sequence[Any]) -> list[Any]:
+    return [
+        _value(value, column.type.name in ("json", "jsonb"))
+        for value, column in zip(record.values(), columns, strict=True)
+    ]
 
 
 def _value(value: Any, is_json: bool) -> Any:

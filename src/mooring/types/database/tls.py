@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mooring.errors import Misconfigured
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Context
-from mooring.types.database.jdbc import JdbcUrl
+from mooring.types.database.address import JdbcUrl
 from mooring.types.database.model import DatabaseConfig
 
 

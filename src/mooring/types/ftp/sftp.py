@@ -190,13 +190,15 @@ def _time(seconds: Any) -> str | None:
 async def _blocks(file: Any, offset: int, length: int | None) -> AsyncIterator[bytes]:
     left = length
     while left is None or left > 0:
-        block = await _soon(file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left), offset))
-        if not block:
-            return
+        asked = BLOCK_BYTES if left is None else min(BLOCK_BYTES, left)
+        block = await _soon(file.read(asked, offset))
         offset += len(block)
         if left is not None:
             left -= len(block)
-        yield block
+        if block:
+            yield block
+        if len(block) < asked:
+            return
 
 
 async def _soon(doing: Any) -> Any:

@@ -65,12 +65,12 @@ class Connection(Wire):
         frame = int(number_of(options, _FRAME, "amqp.maxFrameSize"))
         frame = min(max(frame, _SMALLEST_FRAME), LONGEST_FRAME) if frame > 0 else _FRAME
         host = options.get("amqp.vhost") or self._broker.host
+        opened, begun = self._expect(OPEN), self._expect(BEGIN)
         await self._sasl(settings, host)
         self.container = client_id
         # It is asked for half of what is waited for, so that a late sign of life ends nothing.
         asked = UInt(idle_ms // 2) if idle_ms > 0 else None
         about = {Symbol("product"): "Mooring", Symbol("connection-name"): settings.product}
-        opened, begun = self._expect(OPEN), self._expect(BEGIN)
         self.send(_AMQP_HEADER)
         self._say(OPEN, [client_id, host, UInt(frame), None, asked, None, None, None, None, about])
         self._say(BEGIN, [None, UInt(0), UInt(_WINDOW), UInt(2**31 - 1)])
@@ -208,7 +208,6 @@ class Connection(Wire):
             raise LoginRefused("auth", "it did not accept user name and password")
         if code != _SASL_OK:
             raise LoginRefused("amqp:internal-error", f"it could not check the login (SASL code {code})")
-        self._header = _AMQP_HEADER
 
     def _agree(self, theirs: Described, session: Described, idle_ms: int) -> None:
         frame, idle, about = theirs.field(2), theirs.field(4), theirs.field(9)
@@ -275,6 +274,9 @@ class Connection(Wire):
     def _handle(self, said: Described, payload: bytes) -> None:
         match said.code:
             case 0x10 | 0x11 | 0x40 | 0x44:
+                if said.code == _OUTCOME:
+                    # What follows begins anew, and may come together with this.
+                    self._header = _AMQP_HEADER
                 expected = self._expected.pop(said.code, None)
                 if expected is not None and not expected.done():
                     expected.set_result(said)
@@ -336,7 +338,8 @@ class Connection(Wire):
     def _hear_transfer(self, said: Described, payload: bytes) -> None:
         self._incoming = (self._incoming + 1) % _MODULUS
         self._taken += 1
-        link = self._theirs.get(said.field(0))
+        handle = said.field(0)
+        link = self._theirs.get(handle) if isinstance(handle, int) else None
         if not isinstance(link, Receiver):
             raise Garbled("a transfer goes nowhere")
         link.hear_transfer(said, payload)

@@ -15,7 +15,8 @@ from typing import Any
 
 from mooring.errors import Misconfigured, Unreachable
 from mooring.plugin.materials import Store
-from mooring.types.database.jdbc import Endpoint, parse, render
+from mooring.types.database.address import Endpoint
+from mooring.types.database.jdbc import parse, render
 
 Body = dict[str, Any]
 

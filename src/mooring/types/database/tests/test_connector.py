@@ -1006,3 +1006,26 @@ async def test_program_of_the_server_agrees_about_passwords(server):
     """The fixture is honest: the server's own program is refused with a wrong password as well."""
     with pytest.raises(ProgramFailed):
         ask[server.name](server, "select 1", password="wrong")
+
+
+# One round trip, where little comes
+
+
+async def test_a_statement_with_a_small_answer_is_fetched_at_once_the_next_time(postgres):
+    """The same rows, columns and types, whichever way they came."""
+    async with use(postgres) as guard:
+        request = {"sql": "select n, '{\"a\": 1}'::jsonb as j from generate_series(1, ?) n", "parameters": [3]}
+        answers = [(await guard.use("query", request)).model_dump() for _ in range(3)]
+
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0]["rows"] == [[1, {"a": 1}], [2, {"a": 1}], [3, {"a": 1}]]
+
+
+async def test_a_statement_whose_answer_grew_is_cut_all_the_same(postgres):
+    """Its rows are bounded as before, and it says that there were more."""
+    async with use(postgres) as guard:
+        for count in (3, 5000, 5000):
+            request = {"sql": "select generate_series(1, ?)", "parameters": [count], "maxRows": 10}
+            answer = (await guard.use("query", request)).model_dump()
+
+    assert (len(answer["rows"]), answer["truncated"]) == (10, True)

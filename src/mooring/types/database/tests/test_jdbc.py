@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 
 from mooring.plugin.config import join, split
 from mooring.plugin.secrets import PLACEHOLDER
-from mooring.types.database.jdbc import (
-    Endpoint,
-    JdbcUrl,
-    UrlRefused,
-    credential_spans,
-    dialect_of,
-    parse,
-    problems_of_url,
-    render,
-)
+from mooring.types.database.address import Endpoint, JdbcUrl, UrlRefused
+from mooring.types.database.jdbc import credential_spans, dialect_of, parse, problems_of_url, render
 from mooring.types.database.model import DatabaseConfig
 from mooring.types.database.parameters import FLAG, NUMBER, PARAMETERS, PASSWORD, TEXT, USER
 

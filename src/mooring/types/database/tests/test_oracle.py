@@ -8,8 +8,9 @@ from tests.support.services import closed_port
 
 from mooring.errors import Misconfigured, Rejected, Unreachable
 from mooring.testing.live import connected
-from mooring.types.database.jdbc import oracle_descriptor, parse
+from mooring.types.database.jdbc import parse
 from mooring.types.database.oracle import _bound, translated
+from mooring.types.database.oracle_url import oracle_descriptor
 from mooring.types.database.tests.fakes import FakeOracleListener
 from mooring.types.database.tests.support import query
 

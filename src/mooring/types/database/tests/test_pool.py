@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mooring.errors import Busy, Unreachable
+from mooring.types.database import pool as pool_module
 from mooring.types.database.pool import Limits, Pool
 
 
@@ -183,8 +184,9 @@ async def test_dead_session_is_replaced_at_checkout(make, driver):
 @pytest.mark.parametrize(
     ("fields", "pings"), [({}, 1), ({"test_on_checkout": False}, 0), ({"test_on_checkin": True}, 3)]
 )
-async def test_tests_at_checkout_and_checkin(make, driver, fields, pings):
+async def test_tests_at_checkout_and_checkin(monkeypatch, make, driver, fields, pings):
     """A session is tested when it is lent or given back, as the fields say."""
+    monkeypatch.setattr(pool_module, "FRESH_S", -1.0)
     pool = make(**fields)
 
     await use(pool)
@@ -324,3 +326,13 @@ async def test_end_is_final(make, driver, monkeypatch):
         await use(pool)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_session_that_just_served_is_not_tested_again(make, driver):
+    """Real use is the better test; it costs no round trip."""
+    pool = make()
+
+    for _ in range(5):
+        await use(pool)
+
+    assert driver.opened[0].pings == 0

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support.search import document, keystore, pem, truststore
+from tests.support.search import ask, document, keystore, pem, truststore
 from tests.support.services import Service, service
 from tests.support.targets import Body, Ends, Target
 
@@ -34,7 +34,19 @@ def with_login(body: Body, user: str | None, password: str | None) -> Body:
 def anybody(node: Service, **fields: Any) -> Body:
     """A connection to *node* that does not log in."""
     host = {"scheme": node["scheme"], "host": node["host"], "port": node["port"]}
-    return {"type": "elasticsearch", "elasticHostList": [host], "indexName": f"t-{uuid.uuid4().hex}", **fields}
+    index = f"t-{uuid.uuid4().hex}"
+    _made.append((node, index))
+    return {"type": "elasticsearch", "elasticHostList": [host], "indexName": index, **fields}
+
+
+_made: list[tuple[Service, str]] = []
+
+
+def take_away() -> None:
+    """Delete the indices of all bodies that were made until now: each costs its node some memory."""
+    while _made:
+        node, index = _made.pop()
+        ask(node, "DELETE", f"/{index}*")
 
 
 def body_of(node: Service, **fields: Any) -> Body:
@@ -88,7 +100,7 @@ def _target(
     node = service(server)
     body, number, word = made(node), uuid.uuid4().hex, uuid.uuid4().hex
     asked = {"document": {"word": word}, "id": number}
-    yield Target(
+    target = Target(
         body=body,
         operation=operation,
         request=asked if operation == "index" else {"documents": [asked]},
@@ -100,6 +112,10 @@ def _target(
         with_login=with_login if "elasticUsername" in body else None,
         ends=_IN_TLS if tls else _PLAIN,
     )
+    try:
+        yield target
+    finally:
+        take_away()
 
 
 _IN_TLS = {

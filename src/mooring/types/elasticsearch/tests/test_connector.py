@@ -34,6 +34,7 @@ from mooring.types.elasticsearch.tests.target import (
     body_of,
     encrypted,
     stores,
+    take_away,
     with_client_certificate,
     with_pem,
     with_pkcs12,
@@ -48,6 +49,13 @@ DOCUMENT = {"order": 4711, "note": "größer"}
 def node(request):
     """Each of the real nodes."""
     return service(request.param)
+
+
+@pytest.fixture(autouse=True)
+def tidy():
+    """What a test has written is taken away after it."""
+    yield
+    take_away()
 
 
 @pytest.fixture

@@ -69,10 +69,13 @@ def pysnmp_receiver(*privacies: str) -> Iterator[PysnmpReceiver]:
             def read(lines: Any) -> None:
                 running.received.extend(json.loads(line) for line in lines)
 
-            threading.Thread(target=read, args=(process.stdout,), daemon=True).start()
+            reading = threading.Thread(target=read, args=(process.stdout,), daemon=True)
+            reading.start()
             yield running
         finally:
             process.kill()
+            # The output must not be closed while it is read.
+            reading.join()
 
 
 async def main(privacies: list[str]) -> None:

@@ -1,0 +1,72 @@
+"""Data of an earlier version, opened by this one: it is brought up to date in place, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import apsw
+
+from mooring.store.migrations import migrations
+from tests.api.answers import done, one
+from tests.support.keystores import authority, keystore, keystores_path
+from tests.support.plane import DEV_PROJECT, client_of, connection_path, opened_here, webhook
+
+
+def make_older(path: Path) -> None:
+    """The database at *path* as the version before keystores left it."""
+    db = apsw.Connection(str(path))
+    stored: list[tuple[str, str]] = db.execute("SELECT id, document FROM connections").fetchall()  # type: ignore[assignment]
+    for connection, text in stored:
+        document = json.loads(text)
+        if document.pop("uses", None):
+            document["warnings"].append({"path": "/keyStoreName", "code": "reference_missing", "message": "old"})
+        db.execute("UPDATE connections SET document = ? WHERE id = ?", (json.dumps(document), connection))
+    db.execute("UPDATE desired SET hash = (SELECT hash FROM connections c WHERE c.id = connection) WHERE present")
+    for table in ("materials", "material_contents", "material_secrets", "connection_references"):
+        db.execute(f"DROP TABLE {table}")
+    db.execute("ALTER TABLE connections DROP COLUMN refers")
+    db.execute("DELETE FROM meta WHERE key = 'references indexed'")
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+
+
+async def test_an_older_data_directory_is_upgraded_in_place(tmp_path: Path) -> None:
+    """Connections are as they were, and a keystore that is made now is followed by those that named it before."""
+    async with opened_here(tmp_path) as opened, client_of(opened.plane, opened.token) as http:
+        await http.post(connection_path("uses"), json=webhook("uses", keyStoreName="mine"))
+        await http.post(connection_path("plain"), json=webhook("plain"))
+        before = {name: one(await http.get(connection_path(name))) for name in ("uses", "plain")}
+    make_older(tmp_path / "mooring.db")
+
+    async with opened_here(tmp_path) as opened, client_of(opened.plane, opened.token) as http:
+        after = {name: one(await http.get(connection_path(name))) for name in ("uses", "plain")}
+        project = await opened.plane.store.project(DEV_PROJECT)
+        assert project is not None
+        user = await opened.plane.store.connection(project.id, "uses")
+        made = done(await http.post(keystores_path(), json=keystore("mine", authority().pem())))
+
+        assert after == before
+        assert user is not None and [each.name for each in user.references] == ["mine"]
+        assert "1 connection" in made["deploymentResult"]["environmentResults"][0]["message"]
+        assert one(await http.get(connection_path("uses")))["warnings"] == []
+
+
+async def test_it_is_upgraded_once(tmp_path: Path) -> None:
+    """The next start finds nothing left to do, and desires nothing anew."""
+    async with opened_here(tmp_path) as opened, client_of(opened.plane, opened.token) as http:
+        await http.post(connection_path("uses"), json=webhook("uses", keyStoreName="mine"))
+    make_older(tmp_path / "mooring.db")
+    heads = []
+
+    for _ in range(2):
+        async with opened_here(tmp_path) as opened:
+            (environment,) = await opened.plane.store.environments()
+            heads.append(environment.head_revision)
+
+    assert heads[0] == heads[1]
+
+
+def test_steps_are_numbered_without_gaps() -> None:
+    """A step that is there stays what it is: what comes later has a number of its own."""
+    assert [number for number, _ in migrations("sqlite")] == list(range(1, len(migrations("sqlite")) + 1))
