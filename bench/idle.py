@@ -53,7 +53,9 @@ def bodies(log_folder: Path) -> list[dict[str, Any]]:
     found = []
     for card in Registry():
         body = {**card.example}
-        config = read_config(card.config, {key: value for key, value in body.items() if key in card.schema["properties"]})
+        config = read_config(
+            card.config, {key: value for key, value in body.items() if key in card.schema["properties"]}
+        )
         for name in config.references():
             body.pop(name, None)
         found.append({**body, **_WITHOUT_STORES.get(card.name, {})})

@@ -63,9 +63,7 @@ def get(url: str, token: str, prefix: str, count: int, seconds: int, folder: Pat
     return _wrk(url, _GET.format(token=token, prefix=prefix, count=count), seconds, folder)
 
 
-def post(
-    url: str, token: str, path: str, body: str, seconds: float, folder: Path, clients: int = CLIENTS
-) -> Load:
+def post(url: str, token: str, path: str, body: str, seconds: float, folder: Path, clients: int = CLIENTS) -> Load:
     """The same request again and again."""
     return _wrk(url, _POST.format(token=token, path=path, body=body), max(1, round(seconds)), folder, clients)
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from mooring.control.tokens import system_actor
 from tests.api.answers import done, listed, one, problems, refusal
 from tests.support.keystores import PASSWORD, Tools, authority, b64, issued, keystore, keystores_path
 from tests.support.plane import DEV_PROJECT, Opened, client_of, connection_path, webhook
@@ -159,8 +160,6 @@ async def test_a_missing_project_has_the_words_of_these_pages(http: httpx2.Async
 
 async def test_another_project_s_token_sees_nothing(opened: Opened, token_with: Callable[..., Any]) -> None:
     """The same answer as for a project that does not exist."""
-    from mooring.control.tokens import system_actor
-
     await opened.plane.projects.create(system_actor(), "Other", None)
     token = await token_with("connections:view", "connections:manage", project_name="Other")
     async with client_of(opened.plane, token) as http:
@@ -245,8 +244,6 @@ async def test_what_is_missing_is_said(http: httpx2.AsyncClient, body: dict[str,
 
 async def test_an_environment_of_other_projects_is_not_found(opened: Opened, http: httpx2.AsyncClient) -> None:
     """Bound to another project, it does not exist here."""
-    from mooring.control.tokens import system_actor
-
     await opened.plane.projects.create(system_actor(), "Other", None)
     await opened.plane.environments.create(system_actor(), "theirs", projects=["Other"])
 
@@ -308,8 +305,6 @@ async def test_a_kept_password_must_fit_a_new_file(http: httpx2.AsyncClient, too
 
 async def test_an_environment_that_a_put_does_not_name_is_removed(opened: Opened, http: httpx2.AsyncClient) -> None:
     """The list is the whole list; what is named and left empty stays as it was."""
-    from mooring.control.tokens import system_actor
-
     await opened.plane.environments.create(system_actor(), "second")
     body = keystore("mine", ME.pem())
     body["keyStoreEnvironmentList"] += [{**entry(body), "environmentName": "second"}]
@@ -397,20 +392,18 @@ async def test_the_name_is_free_afterwards(http: httpx2.AsyncClient) -> None:
 async def test_a_connection_is_warned_only_of_what_is_missing(http: httpx2.AsyncClient) -> None:
     """By create, get and list, as it is at that moment."""
     await made(http)
-    body = webhook("hook", keyStoreName="MINE", trustStoreName="nowhere")
+    body = webhook("hook", keyStoreName="MINE", trustStoreName="nowhere", verifyHostname=True)
 
     created = done(await http.post(connection_path("hook"), json=body))["deploymentResult"]["warnings"]
     await http.post(PATH, json=keystore("nowhere", ROOT.certificate_pem.encode()))
 
     assert [(each["path"], each["code"]) for each in created] == [("/trustStoreName", "reference_missing")]
     assert one(await http.get(connection_path("hook")))["warnings"] == []
-    assert one(await http.get(connection_path("")))["warnings"] == []
+    assert one(await http.get(connection_path("").removesuffix("/")))["warnings"] == []
 
 
 async def test_an_environment_without_content_is_named(opened: Opened, http: httpx2.AsyncClient) -> None:
     """The keystore exists, and has nothing there."""
-    from mooring.control.tokens import system_actor
-
     await opened.plane.environments.create(system_actor(), "second")
     await made(http)
 
@@ -436,7 +429,7 @@ async def test_old_roots_in_a_bundle_are_no_warning(http: httpx2.AsyncClient) ->
     """As long as others in it are valid."""
     bundle = (authority("Old", days=-100).certificate_pem + ROOT.certificate_pem).encode()
     await http.post(PATH, json=keystore("trust", bundle))
-    await http.post(connection_path("hook"), json=webhook("hook", trustStoreName="trust"))
+    await http.post(connection_path("hook"), json=webhook("hook", trustStoreName="trust", verifyHostname=True))
 
     assert one(await http.get(connection_path("hook")))["warnings"] == []
 
@@ -463,13 +456,11 @@ async def test_a_text_that_looks_like_uses_is_a_text(http: httpx2.AsyncClient) -
 
 async def test_a_keystore_of_the_admin_project_serves_every_project(opened: Opened, http: httpx2.AsyncClient) -> None:
     """And only of that one."""
-    from mooring.control.tokens import system_actor
-
     for name in ("admin", "Other"):
         await opened.plane.projects.create(system_actor(), name, None)
     await http.post(keystores_path(project="admin"), json=keystore("shared", ME.pem()))
     await http.post(keystores_path(project="Other"), json=keystore("private", ME.pem()))
-    body = webhook("hook", keyStoreName="shared", trustStoreName="private")
+    body = webhook("hook", keyStoreName="shared", trustStoreName="private", verifyHostname=True)
 
     result = done(await http.post(connection_path("hook"), json=body))["deploymentResult"]
 

@@ -133,7 +133,9 @@ def test_settings_that_cannot_be_built_say_why(dev):
     assert (result["success"], result["reason"], result["steps"]) == (False, "VARIABLE_MISSING", [])
 
 
-@pytest.mark.parametrize("query", ["?worker=dev-worker", "?environmentName=development", "?environmentName=DEVELOPMENT"])
+@pytest.mark.parametrize(
+    "query", ["?worker=dev-worker", "?environmentName=development", "?environmentName=DEVELOPMENT"]
+)
 def test_the_place_can_be_chosen(dev, stored, query):
     """By the worker's name, or by the environment's."""
     assert run(dev, stored, query=query)["workerName"] == "dev-worker"

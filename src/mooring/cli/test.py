@@ -18,9 +18,7 @@ _COLOURS = {"passed": "green", "failed": "red", "unknown": "yellow", "skipped": 
 @output.clear_errors
 def test(
     connection: Annotated[str, typer.Argument(help="PROJECT/NAME.")],
-    draft: Annotated[
-        Path | None, typer.Option(help="A file with the body to test in place of what is stored.")
-    ] = None,
+    draft: Annotated[Path | None, typer.Option(help="A file with the body to test in place of what is stored.")] = None,
     environment: Annotated[str | None, typer.Option(help="Test from a worker of this environment.")] = None,
     worker: Annotated[str | None, typer.Option(help="Test from this worker, by name or id.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON in place of words.")] = False,

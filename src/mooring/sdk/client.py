@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -67,6 +69,63 @@ class _Calls:
         places = {"environmentName": environment, "worker": worker}
         query = {key: value for key, value in places.items() if value}
         return self._send("POST", f"{_connection(project, name)}test/", draft, query or None)
+
+    def list_keystores(self, project: str) -> Any:
+        return self._send("GET", _materials(project, "keystores"))
+
+    def get_keystore(self, project: str, name: str) -> Any:
+        """What it holds: names, dates and thumbprints; never the file, its password or a key."""
+        return self._send("GET", _materials(project, "keystores", name))
+
+    def create_keystore(
+        self, project: str, name: str, environments: Mapping[str, Mapping[str, Any]], *, description: str | None = None,
+        wait_seconds: float | None = None,
+    ) -> Any:  # fmt: skip
+        """
+        Create a keystore or truststore.
+
+        *environments* says for each environment what it has there: `type` (JKS, PKCS12 or PEM), `file` (bytes), and
+        where needed `password` and `alias`.
+        """
+        body = _keystore(name, environments, description)
+        return self._send("POST", _materials(project, "keystores"), body, _wait(wait_seconds))
+
+    def update_keystore(
+        self, project: str, name: str, environments: Mapping[str, Mapping[str, Any]] | None = None, *,
+        description: str | None = None, new_name: str | None = None, wait_seconds: float | None = None,
+    ) -> Any:  # fmt: skip
+        """Change what is given; *environments*, where given, are all that it has. What one leaves out is kept."""
+        body = _keystore(new_name or name, environments, description)
+        return self._send("PUT", _materials(project, "keystores", name), body, _wait(wait_seconds))
+
+    def delete_keystore(self, project: str, name: str, *, wait_seconds: float | None = None) -> Any:
+        return self._send("DELETE", _materials(project, "keystores", name), None, _wait(wait_seconds))
+
+    def list_certificates(self, project: str) -> Any:
+        return self._send("GET", _materials(project, "certificates"))
+
+    def get_certificate(self, project: str, name: str) -> Any:
+        return self._send("GET", _materials(project, "certificates", name))
+
+    def create_certificate(
+        self, project: str, name: str, pem: str, environments: Sequence[str], *, alias: str | None = None,
+        description: str | None = None, wait_seconds: float | None = None,
+    ) -> Any:  # fmt: skip
+        """Create a certificate from its PEM text; *alias* is unique in each environment, and the name where left out."""
+        body = _certificate(pem, environments, alias or name, description)
+        path = _materials(project, "certificates")
+        return self._send("POST", path, {"certificateName": name, **body}, _wait(wait_seconds))
+
+    def update_certificate(
+        self, project: str, name: str, pem: str | None = None, environments: Sequence[str] | None = None, *,
+        alias: str | None = None, description: str | None = None, wait_seconds: float | None = None,
+    ) -> Any:  # fmt: skip
+        """Change what is given."""
+        body = _certificate(pem, environments, alias, description)
+        return self._send("PUT", _materials(project, "certificates", name), body, _wait(wait_seconds))
+
+    def delete_certificate(self, project: str, name: str, *, wait_seconds: float | None = None) -> Any:
+        return self._send("DELETE", _materials(project, "certificates", name), None, _wait(wait_seconds))
 
     def list_tokens(self) -> Any:
         return self._send("GET", "/apiops/tokens/")
@@ -194,6 +253,36 @@ def _read(response: httpx2.Response) -> Any:
 
 def _connection(project: str, name: str) -> str:
     return f"/apiops/projects/{_part(project)}/connections/{_part(name)}/"
+
+
+def _materials(project: str, noun: str, name: str | None = None) -> str:
+    path = f"/apiops/projects/{_part(project)}/{noun}/"
+    return path if name is None else f"{path}{_part(name)}/"
+
+
+def _keystore(
+    name: str, environments: Mapping[str, Mapping[str, Any]] | None, description: str | None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"name": name, "description": description}
+    if environments is not None:
+        body["keyStoreEnvironmentList"] = [
+            {
+                "environmentName": environment,
+                **{key: b64encode(value).decode() if key == "file" else value for key, value in given.items()},
+            }
+            for environment, given in environments.items()
+        ]
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _certificate(
+    pem: str | None, environments: Sequence[str] | None, alias: str | None, description: str | None
+) -> dict[str, Any]:
+    body = {
+        "alias": alias, "certificateDescription": description, "pemEncodedFile": pem,
+        "environmentList": None if environments is None else list(environments),
+    }  # fmt: skip
+    return {key: value for key, value in body.items() if value is not None}
 
 
 def _part(text: str) -> str:

@@ -50,7 +50,7 @@ log.console-format=text
 
 
 class Trino(Server):
-    """One user with a password; catalogs `memory` (with schema `default`) and `tpch`. 600 MB, ready in 10 s."""
+    """One user with a password; catalogs `memory` (with schema `default`) and `tpch`. 600 to 900 MB, ready in 13 s."""
 
     name: ClassVar[str] = "trino"
     ready_within_s: ClassVar[float] = 90

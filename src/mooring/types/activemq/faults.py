@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
@@ -64,6 +65,10 @@ _FOR_NOW = frozenset(
         "amqp:transaction:rollback", "amqp:transaction:timeout", "closed",
     }
 )  # fmt: skip
+_WRONG_PORT = (
+    "Check the port, whether activeMqConnectionProtocolType fits it (OpenWire usually 61616, AMQP 5672),"
+    " and whether it wants TLS (ssl:, amqps:); the broker's log may say more."
+)
 _CORRECTIONS = {
     "InvalidClientIDException": "Another client uses that clientID: choose another, or wait until it has gone.",
     "InvalidSelectorException": "Correct the selector.",
@@ -113,16 +118,23 @@ def explain(error: BaseException, address: str, user: str | None, doing: str) ->
             return Misconfigured(f"{address}: {error}", hint="Read this destination with a client of its own.")
         case Garbled():
             return unintelligible(address)
+        case ssl.SSLError():
+            return Misconfigured(
+                f"{address} ended the TLS session: {error.reason or 'no reason given'}",
+                hint="It may want another client certificate: check keyStoreName.",
+            )
     return network_error(error, address) if isinstance(error, OSError | EOFError) else None
 
 
 def unintelligible(address: str) -> Unreachable:
     """Somebody listens at *address*, and does not speak what is expected."""
-    return Unreachable(
-        f"{address} did not answer as an ActiveMQ broker does on that port",
-        hint="Check the port, whether activeMqConnectionProtocolType fits it (OpenWire usually 61616, AMQP 5672),"
-        " and whether it wants TLS (ssl:, amqps:).",
-    )
+    return Unreachable(f"{address} did not answer as an ActiveMQ broker does on that port", hint=_WRONG_PORT)
+
+
+def hung_up(address: str, text: str) -> Unreachable:
+    """Who listens at *address* ended the connection before anybody was logged in."""
+    said = f": {clean(text)}" if text else ""
+    return Unreachable(f"{address} hung up before anybody was logged in{said}", hint=_WRONG_PORT)
 
 
 def clean(text: str) -> str:

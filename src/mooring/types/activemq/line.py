@@ -9,11 +9,11 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from mooring.errors import ConnectorError, Misconfigured, Rejected
+from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
 from mooring.types.activemq.amqp.connection import Connection as AmqpConnection
 from mooring.types.activemq.amqp.session import Session as AmqpSession
-from mooring.types.activemq.faults import TooLong, explain, unintelligible
+from mooring.types.activemq.faults import Lost, TooLong, explain, hung_up, unintelligible
 from mooring.types.activemq.messages import Incoming, Outgoing
 from mooring.types.activemq.openwire.connection import Connection as OpenWireConnection
 from mooring.types.activemq.openwire.session import Session as OpenWireSession
@@ -87,6 +87,60 @@ class Link:
     async def log_in(self, client_id: str) -> None:
         assert self._wire is not None
         try:
+            await self._wire.log_in(self.settings, client_id)
+        except TooLong:
+            # Nothing long is said before anybody is logged in: it is something else.
+            raise unintelligible(self.broker.address) from None
+        except Lost as exc:
+            raise hung_up(self.broker.address, exc.text) from exc
+        except Exception as exc:
+            raise self.explain(exc, "let nobody in") or exc from exc
+
+    async def open(self, publishes: bool) -> None: ...
+
+    async def publish(self, message: Outgoing) -> str: ...
+
+    async def consumer(self, count: int, selector: str | None, subscription: str | None) -> Consumer: ...
+
+    async def leave(self) -> None: ...
+
+
+class Link:
+    """
+    A session that was opened, or is about to be: the steps of connecting, one by one.
+
+    Raises `ConnectorError` only.
+    """
+
+    def __init__(self, settings: Settings, broker: Broker, speaks_amqp: bool) -> None:
+        self.settings, self.broker = settings, broker
+        self._amqp = speaks_amqp
+        self._wire: OpenWireConnection | AmqpConnection | None = None
+        self._session: Session | None = None
+        self._sock: socket.socket | None = None
+
+    @property
+    def session(self) -> Session:
+        assert self._session is not None
+        return self._session
+
+    @property
+    def alive(self) -> bool:
+        return self._wire is not None and self._wire.alive
+
+    async def dial(self) -> None:
+        self._sock = await dial(self.broker)
+
+    async def secure(self) -> None:
+        """In TLS, where the broker's URL says so."""
+        assert self._sock is not None
+        sock, self._sock = self._sock, None
+        make = AmqpConnection if self._amqp else OpenWireConnection
+        self._wire = await begin(sock, self.broker, lambda: make(self.broker))
+
+    async def log_in(self, client_id: str) -> None:
+        assert self._wire is not None
+        try:
             await self._told(self._wire.log_in(self.settings, client_id), "was logged in to")
         except ConnectorError as exc:
             if isinstance(exc.__cause__, TooLong):
@@ -101,7 +155,10 @@ class Link:
             if isinstance(wire, AmqpConnection)
             else OpenWireSession(wire, self.settings)  # type: ignore[arg-type]  # it is there
         )
-        await self._told(self._session.open(publishes), "opened the session")
+        try:
+            await self._session.open(publishes)
+        except Exception as exc:
+            raise self.explain(exc, "opened the session") or exc from exc
 
     async def leave(self) -> None:
         if self._session is not None:
@@ -119,12 +176,6 @@ class Link:
     def explain(self, error: BaseException, doing: str) -> ConnectorError | None:
         """What *error* means, that came while the broker *doing*."""
         return explain(error, self.broker.address, self.settings.login(self.broker)[0], doing)
-
-    async def _told(self, work: Awaitable[None], doing: str) -> None:
-        try:
-            await work
-        except Exception as exc:
-            raise self.explain(exc, doing) or exc from exc
 
 
 class Line:
@@ -144,7 +195,14 @@ class Line:
             self._opening = asyncio.create_task(self._open())
             # Whoever waited may have left; then nobody else hears of the failure.
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if opening.cancelled() and not (task is not None and task.cancelling()):
+                raise Unreachable("the connection was closed here while it was being made", hint="Retry.") from None
+            raise
 
     async def close(self) -> None:
         """Say goodbye, once what is on its way is answered. Safe twice; the next use connects anew."""

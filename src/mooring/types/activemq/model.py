@@ -59,16 +59,31 @@ class ActiveMqConfig(ConnectionConfig):
     )
     session_acknowledgement: Acknowledgement = field(
         "AUTO_ACKNOWLEDGE",
-        description="When a received message counts as done.",
+        description="When a received message counts as done; with SESSION_TRANSACTED sending too is a transaction.",
         group="Message",
         also=("sessionAcknowledgment",),
     )
-    send_timeout: LongCount = field(60000, description="How long sending may take.", group="Timeouts", unit="ms")
-    request_timeout: LongCount = field(
-        60000, description="How long the broker's answer may take.", group="Timeouts", unit="ms"
+    send_timeout: LongCount = field(
+        60000,
+        description="How long the broker may take to say that it has a message; 0 sets no limit.",
+        group="Timeouts",
+        unit="ms",
     )
-    close_timeout: LongCount = field(60000, description="How long closing may take.", group="Timeouts", unit="ms")
-    connect_timeout: LongCount = field(60000, description="How long connecting may take.", group="Timeouts", unit="ms")
+    request_timeout: LongCount = field(
+        60000,
+        description="How long any other answer of the broker may take; 0 sets no limit.",
+        group="Timeouts",
+        unit="ms",
+    )
+    close_timeout: LongCount = field(
+        60000, description="How long saying goodbye may take; 8 s at most.", group="Timeouts", unit="ms"
+    )
+    connect_timeout: LongCount = field(
+        60000,
+        description="How long connecting to one broker may take, login included; 0 sets no limit.",
+        group="Timeouts",
+        unit="ms",
+    )
     content_type: HeaderText | None = field(
         None, description="Media type that messages are labelled with.", example="application/json", group="Message"
     )
@@ -76,7 +91,8 @@ class ActiveMqConfig(ConnectionConfig):
         None,
         alias="clientID",
         also=("clientId",),
-        description="JMS client id; durable topic subscriptions need one.",
+        description="JMS client id of who receives from a topic, which durable subscriptions need; other connections'"
+        " ids begin with it.",
         example="orders-1",
         group="Message",
     )

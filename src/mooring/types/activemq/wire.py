@@ -20,6 +20,7 @@ LONGEST_GREETING = 256 * 1024
 """The same for frames before anybody is logged in."""
 TLS_GOODBYE_S = 1.0
 UNHEARD_MS = 20_000
+SHORTEST_PAUSE_S = 0.05
 HIGH_WATER = 1024 * 1024
 
 W = TypeVar("W", bound="Wire")
@@ -122,7 +123,7 @@ class Wire(asyncio.Protocol):
         """
         self._heard = self._loop.time() + grace_s
         self._speak_s, self._hear_s = speak_s, hear_s
-        pause = min((seconds for seconds in (speak_s / 2, hear_s / 4) if seconds > 0), default=0)
+        pause = min((max(seconds, SHORTEST_PAUSE_S) for seconds in (speak_s / 2, hear_s / 4) if seconds > 0), default=0)
         if self._heart is not None:
             self._heart.cancel()
             self._heart = None

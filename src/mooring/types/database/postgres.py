@@ -39,7 +39,7 @@ SMALL_ROWS: Final = 100
 """An answer of fewer rows is small: the same statement may be fetched at once the next time."""
 
 
-class Connection(asyncpg.Connection):
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """asyncpg's connection, and what its public face lacks: the first rows of a statement in one round trip."""
 
     async def at_most(self, statement: PreparedStatement, arguments: list[Any], limit: int) -> list[asyncpg.Record]:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NoReturn
 from urllib.parse import quote
@@ -343,8 +344,6 @@ def _timestamp(value: Any) -> Any:
 
 
 def _offset(moment: str, zone: str) -> str | None:
-    from datetime import datetime
-
     try:
         local = datetime.fromisoformat(moment[:26]).replace(tzinfo=ZoneInfo(zone))
     except (ValueError, OSError, LookupError):

@@ -12,6 +12,7 @@ from mooring.kit.redact import scrub
 from mooring.plugin.network import network_error
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_ENCRYPTION = re.compile(r"\b(TLS|SSL|encrypt\w*)\b", re.IGNORECASE)
 _LONGEST_REPLY = 300
 _BUSY = ("421", "425", "426", "450", "451", "434")
 _FULL = ("452", "552")
@@ -27,6 +28,10 @@ class LoginRefused(Exception):
 
 class TlsRefused(Exception):
     """The server does not encrypt; nothing secret was sent."""
+
+
+class NoDirectory(Exception):
+    """The directory that paths begin at cannot be entered."""
 
 
 class Missing(Misconfigured):
@@ -60,6 +65,11 @@ def explain(error: BaseException, address: str, username: str, secret: str = "")
                 f"{address} does not encrypt as FTPS must: {error}; the password was not sent",
                 hint="Use the port where it does, or useImplicit if it speaks TLS from the first byte.",
             )
+        case NoDirectory():
+            return Misconfigured(
+                f"{address} has no directory that workingDir names, or does not let {username} in",
+                hint="Check workingDir, as this account sees it after the login.",
+            )
         case aioftp.StatusCodeError():
             return replied(error, address, "did not carry it out", secret)
         case Unintelligible():
@@ -71,6 +81,12 @@ def explain(error: BaseException, address: str, username: str, secret: str = "")
             return Unreachable(f"{address} {error}", hint="Look at the server's own log for the reason; then retry.")
         case asyncio.IncompleteReadError() | asyncio.LimitOverrunError():
             return network_error(ConnectionError(), address)
+        case TimeoutError():
+            return Unreachable(
+                f"{address} did not answer in time",
+                hint="Check the address, the port, and that no firewall drops the packets silently;"
+                " a port for implicit FTPS waits for TLS before it says anything.",
+            )
         case OSError() | EOFError():
             return network_error(error, address)
     return None
@@ -105,12 +121,17 @@ def _login_refused(error: LoginRefused, address: str, username: str, secret: str
             f"{address} cannot log anybody in now: {said(reply, secret)}",
             hint="Wait, then retry; the server may have too many sessions open.",
         )
-    if code in ("500", "522", "534", "550"):
+    if _ENCRYPTION.search(said(reply)):
+        return Misconfigured(
+            f"{address} wants encryption before a login: {said(reply, secret)}",
+            hint="Use protocol FTPS with useExplicit.",
+        )
+    if code in ("500", "550"):
         return Misconfigured(
             f"{address} did not let {username} in: {said(reply, secret)}",
-            hint="Check that the protocol is right (some servers want FTPS), and the account's home on the server.",
+            hint="Check the account's home on the server, and the server's own log.",
         )
     return Rejected(
         f"{address} refused the login as {username}: {said(reply, secret)}",
-        hint="Check user name and password, that the account is not locked, and whether the server wants FTPS.",
+        hint="Check user name and password, and that the account is not locked.",
     )

@@ -14,7 +14,7 @@ from typing import Any
 import aioftp
 from aioftp.common import Code, SSLSessionBoundContext, ThrottleStreamIO, async_enterable
 
-from mooring.types.ftp.faults import Cut, LoginRefused, TlsRefused, Unintelligible, code_of
+from mooring.types.ftp.faults import Cut, LoginRefused, NoDirectory, TlsRefused, Unintelligible, code_of
 from mooring.types.ftp.listing import machine_line, people_line
 from mooring.types.ftp.messages import Entry
 
@@ -98,7 +98,12 @@ class Line(aioftp.Client):
 
     async def go(self, directory: str) -> None:
         """Make *directory* the one that paths begin at."""
-        await self.command(f"CWD {_safe(directory)}", _ENDED)
+        try:
+            await self.command(f"CWD {_safe(directory)}", _ENDED)
+        except aioftp.StatusCodeError as exc:
+            if code_of(exc).startswith("5"):
+                raise NoDirectory from exc
+            raise
         self.is_whole = True
 
     @property

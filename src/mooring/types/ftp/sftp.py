@@ -15,7 +15,7 @@ from asyncssh import SFTPClient, SFTPError
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
 from mooring.kit import ssh
-from mooring.types.ftp.faults import Cut, Missing
+from mooring.types.ftp.faults import Cut, Missing, NoDirectory
 from mooring.types.ftp.messages import Entry
 
 SILENCE_S = 30.0
@@ -23,7 +23,6 @@ BLOCK_BYTES = 1024 * 1024
 
 _LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage)
 _NOT_THERE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
-_FULL = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
 
 
 class SftpFiles:
@@ -41,9 +40,13 @@ class SftpFiles:
             client = await connection.start_sftp_client(path_errors="replace")
         try:
             async with asyncio.timeout(SILENCE_S):
-                base = str(await client.realpath(directory))
-                if not await client.isdir(base):
-                    raise asyncssh.SFTPNoSuchFile(f"{directory} is not a directory")
+                try:
+                    base = str(await client.realpath(directory))
+                    there = await client.isdir(base)
+                except (*_NOT_THERE, asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied):
+                    there = False
+                if not there:
+                    raise NoDirectory
         except BaseException:
             client.exit()
             raise

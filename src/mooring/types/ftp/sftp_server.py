@@ -12,7 +12,7 @@ from mooring.kit import ssh
 from mooring.plugin.network import dial, network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.ftp import sftp
-from mooring.types.ftp.faults import Cut, Missing
+from mooring.types.ftp.faults import Cut, NoDirectory
 from mooring.types.ftp.faults import explain as explain_transfer
 from mooring.types.ftp.sessions import Server
 from mooring.types.ftp.sftp import SftpFiles
@@ -79,7 +79,7 @@ class SftpServer(Server):
             (await SftpFiles.over(connection, self.directory)).client.exit()
 
     def explain(self, error: BaseException) -> ConnectorError | None:
-        if isinstance(error, Cut | Missing):
+        if isinstance(error, Cut | NoDirectory):
             return explain_transfer(error, self.address, self.username)
         if isinstance(error, OSError | EOFError):
             return network_error(error, self.address)

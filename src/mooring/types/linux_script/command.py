@@ -17,8 +17,12 @@ OUTPUT_BYTES = 1024 * 1024
 RUN_S = 25.0
 LONGEST_RUN_S = 290.0
 
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 _SPECIAL = {"'": r"\'", "\\": r"\\"}
+
+# csh and its kin end a quotation at a line break, and look for `!` inside it: such a line is carried in octal.
+_HIDDEN = {"\n": r"\0012", "!": r"\0041", "\\": r"\0134"}
+_UNWRAP = 'eval "exec $(printf %b "$0")"'
 
 
 def _no_nul(value: str) -> str:
@@ -65,7 +69,7 @@ class RunRequest(Request):
             words = [self.command, *self.arguments]
         else:
             words = [self.shell, "-c", self.script or "", self.shell, *self.arguments]
-        return " ".join(quoted(word) for word in words)
+        return line_of(words)
 
 
 class Ran(Answer):
@@ -80,11 +84,20 @@ class Ran(Answer):
     host_key: str = Field("", description="Fingerprint of the server's host key.")
 
 
+def line_of(words: list[str]) -> str:
+    """*words* for any shell: each is one word over there, and nothing in it means anything."""
+    line = " ".join(quoted(word) for word in words)
+    if "\n" in line or "!" in line:
+        hidden = "".join(_HIDDEN.get(character, character) for character in line)
+        line = f"sh -c {quoted(_UNWRAP)} {quoted(hidden)}"
+    return line
+
+
 def quoted(word: str) -> str:
     """
     *word* as one word of a shell, whatever it holds.
 
-    Quotes and backslashes stand outside of the quotation, so that it means the same to sh, bash, zsh and fish.
+    Quotes and backslashes stand outside of the quotation, so that it means the same to sh, zsh and fish.
     """
     if _PLAIN.fullmatch(word):
         return word

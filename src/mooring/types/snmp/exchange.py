@@ -60,6 +60,8 @@ class Exchange(Generic[M]):
         Raises `OSError`, `Unanswered`, `Unintelligible`.
         """
         rubbish, left, refusals = self._rubbish, retries, 0
+        # A stream that was there before may have been dead for a while; what was lost on it costs no retry.
+        stale = not self._datagrams and self._protocol is not None
         try:
             while True:
                 waiting = self._waiting[number] = _Waiting(accept)
@@ -71,6 +73,8 @@ class Exchange(Generic[M]):
                     return found
                 if isinstance(error, ConnectionRefusedError) and self._addresses and refusals < MAX_ADDRESSES:
                     refusals += 1
+                elif stale and isinstance(error, OSError) and not isinstance(error, ConnectionAbortedError):
+                    stale = False
                 elif left > 0 and not isinstance(error, ConnectionRefusedError | ConnectionAbortedError):
                     left -= 1
                 elif error is not None:

@@ -88,6 +88,8 @@ class Connection(Wire):
         """Let *link* begin. Raises `Refused` where the peer does not want it."""
         if self.failure is not None:
             raise self.failure
+        if (link.name, link.receives) in self._by_name:
+            raise Refused("amqp:resource-locked", "this subscription is being read already")
         if len(self._links) >= _MOST_LINKS:
             raise Refused("amqp:resource-limit-exceeded", f"{_MOST_LINKS} links are open")
         link.handle = next(handle for handle in range(_MOST_LINKS) if handle not in self._links)
@@ -102,6 +104,7 @@ class Connection(Wire):
             await link.attached
         except asyncio.CancelledError:
             # Whoever waited has left; a link that is attached all the same is of no use to anybody.
+            link.detaching = True
             self._say(DETACH, [UInt(link.handle), True])
             raise
 
@@ -215,7 +218,7 @@ class Connection(Wire):
         self.properties = {str(name): value for name, value in about.items()} if isinstance(about, dict) else {}
         window, following = session.field(2), session.field(1)
         self._room_for = window if isinstance(window, int) else 0
-        self._incoming = following if isinstance(following, int) else 0
+        self._incoming = following % _MODULUS if isinstance(following, int) else 0
         self._open = True
         self.agree(idle / 1000 if isinstance(idle, int) else 0.0, idle_ms / 1000 if idle_ms > 0 else 0.0)
 
@@ -309,7 +312,7 @@ class Connection(Wire):
         if isinstance(link, Sender) and isinstance(longest, int) and longest > 0:
             link.longest = longest
         if isinstance(link, Receiver) and isinstance(first, int):
-            link.count = first
+            link.count = first % _MODULUS
         if not link.attached.done():
             link.attached.set_result(None)
 
@@ -350,7 +353,7 @@ class Connection(Wire):
         first, last, settled, state = said.field(1), said.field(2), said.field(3), said.field(4)
         if said.field(0) is not True or not isinstance(first, int):
             return
-        last = last if isinstance(last, int) else first
+        first, last = first % _MODULUS, (last if isinstance(last, int) else first) % _MODULUS
         if last == first:
             numbers = [first] if first in self._deliveries else []
         else:
@@ -381,7 +384,8 @@ class Connection(Wire):
                 closed.set_result(said)
             return
         error = _error(said.field(0))
-        if not self._open:
+        if not self._open or (said.code == END and error is not None):
+            # A session ends for what was asked in it.
             self.fail(error or Lost())
         else:
             self.fail(Lost(f"{error.kind}: {error.text}" if error is not None else ""))

@@ -93,7 +93,7 @@ class Receiver(Link):
         if self._delivery is None:
             if not isinstance(number, int):
                 raise Garbled("a delivery has no number")
-            self._delivery = number
+            self._delivery = number % _MODULUS
         self._size += len(payload)
         if self._size > LONGEST_MESSAGE + 65536:
             # What it says is not kept; the reading ends, and the peer keeps the message.

@@ -55,8 +55,8 @@ class Connection(Wire):
         theirs = await self._format
         if theirs.version < _OLDEST:
             raise Refused("VersionException", f"it speaks OpenWire {theirs.version}, and {_OLDEST} or later is needed")
-        self._longest = min(theirs.number("MaxFrameSize", LONGEST_FRAME), LONGEST_FRAME)
-        quiet_ms = min(inactivity, theirs.number("MaxInactivityDuration", 0))
+        self._longest = min(max(theirs.number("MaxFrameSize", LONGEST_FRAME), 1024), LONGEST_FRAME)
+        quiet_ms = max(0, min(inactivity, theirs.number("MaxInactivityDuration", 0)))
         grace_ms = min(delay, theirs.number("MaxInactivityDurationInitalDelay", _DELAY_MS))
         self.agree(quiet_ms / 1000, quiet_ms / 1000, grace_ms / 1000)
         user, password = settings.login(self._broker)

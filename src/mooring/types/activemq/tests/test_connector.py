@@ -582,9 +582,9 @@ async def test_the_broker_may_want_a_certificate(activemq, name, scheme):
         await publish(guard, "x")
         assert await texts(guard) == ["x"]
     async with connected({**body, "keyStoreName": None}, materials=Materials()) as guard:
-        with pytest.raises((Misconfigured, Unreachable)) as caught:
+        with pytest.raises(Misconfigured, match="ended the TLS session") as caught:
             await publish(guard, "x")
-    assert caught.value.hint
+    assert "keyStoreName" in caught.value.hint
 
 
 async def test_a_missing_store_is_told_when_it_is_opened(activemq, name):
@@ -613,7 +613,7 @@ async def test_the_wrong_protocol_is_told(activemq, name):
         async with connected(
             aimed(body_of(activemq, name, scheme, connectTimeout=1000), "localhost", activemq[port])
         ) as guard:
-            with pytest.raises(Unreachable) as caught:
+            with pytest.raises(Unreachable, match="did not answer as|hung up before|in time") as caught:
                 await publish(guard, "x")
 
         assert caught.value.hint

@@ -10,19 +10,37 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mooring.types.linux_script.command import LONGEST_LINE, RunRequest, quoted
+from mooring.types.linux_script.command import LONGEST_LINE, RunRequest, line_of
 
-SHELLS = [name for name in ("sh", "bash", "zsh", "fish", "dash") if shutil.which(name)]
+SHELLS = [name for name in ("sh", "bash", "zsh", "fish", "tcsh", "dash") if shutil.which(name)]
 
 words = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20), max_size=5)
 
 
 @settings(max_examples=60, deadline=None)
 @given(words)
-@example(["'; touch /tmp/no; '", "\\", "\\'", "$(id)", "`id`", "", "a\nb", "-n", "*", "~", "!", "#", "\\\\'"])
+@example(
+    [
+        "'; touch /tmp/no; '",
+        "\\",
+        "\\'",
+        "$(id)",
+        "`id`",
+        "",
+        "a\nb",
+        "-n",
+        "*",
+        "~",
+        "!",
+        "!!\n!x",
+        "=ls",
+        "#",
+        "\\\\'",
+    ]
+)
 def test_any_shell_gives_every_word_on_as_it_is(arguments):
     """Whatever is in a word, each shell of this machine hands it on as one, unchanged."""
-    line = " ".join(quoted(word) for word in ["printf", "%s\\0", *arguments, "end"])
+    line = line_of(["printf", "%s\\0", *arguments, "end"])
 
     for shell in SHELLS:
         said = subprocess.run([shell, "-c", line], capture_output=True, check=True).stdout

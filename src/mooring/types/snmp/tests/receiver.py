@@ -7,6 +7,7 @@ Run as a program it listens, and prints what it receives.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import itertools
 import json
@@ -15,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -61,6 +63,7 @@ class PysnmpReceiver:
 def pysnmp_receiver(*privacies: str) -> Iterator[PysnmpReceiver]:
     """The receiver in a process of its own, with users for those privacy protocols."""
     command = [sys.executable, "-W", "ignore", "-m", __name__, *(privacies or ONLY_HERE)]
+    reading: threading.Thread | None = None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -75,7 +78,16 @@ def pysnmp_receiver(*privacies: str) -> Iterator[PysnmpReceiver]:
         finally:
             process.kill()
             # The output must not be closed while it is read.
-            reading.join()
+            if reading is not None:
+                reading.join()
+
+
+@cache
+def shared_receiver() -> PysnmpReceiver:
+    """One that runs until this process ends: it takes a second to start."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(pysnmp_receiver())
 
 
 async def main(privacies: list[str]) -> None:

@@ -151,20 +151,20 @@ def _ends(kind: str, tcp: bool, algorithms: tuple[str, ...] | None) -> dict[str,
 def _to_pysnmp(kind: str, authentication: str, privacy: str) -> Callable[[], AbstractContextManager[Target]]:
     @contextlib.contextmanager
     def target() -> Iterator[Target]:
-        with receiver.pysnmp_receiver() as there:
-            body = {
-                "type": "snmp", "connectionString": f"udp:localhost/{there.port}", "version": "V3", "messageType": kind,
-                "securityOrCommunityName": receiver.user_of(kind, authentication, privacy), "timeout": 1000,
-                "retryCount": 1, "pduOidForMessage": f".{MESSAGE_OID}", "securityLevel": "AUTH_PRIV",
-                "usmUserAuthenticationProtocol": authentication, "authPassphrase": receiver.PASSPHRASE,
-                "usmUserPrivacyProtocol": privacy, "privPassphrase": receiver.PRIVACY_PASSPHRASE,
-            }  # fmt: skip
-            text = f"ışık {uuid.uuid4().hex}"
-            yield Target(
-                body, "send", {"message": text}, lambda _: there.has(text), there.server,
-                tls="encrypted by SNMP itself", aimed=aimed, with_login=with_login,
-                ends=_ends(kind, False, (authentication, privacy)), spoiled=_spoiled(body) if kind == "INFORM" else {},
-            )  # fmt: skip
+        there = receiver.shared_receiver()
+        body = {
+            "type": "snmp", "connectionString": f"udp:localhost/{there.port}", "version": "V3", "messageType": kind,
+            "securityOrCommunityName": receiver.user_of(kind, authentication, privacy), "timeout": 1000,
+            "retryCount": 1, "pduOidForMessage": f".{MESSAGE_OID}", "securityLevel": "AUTH_PRIV",
+            "usmUserAuthenticationProtocol": authentication, "authPassphrase": receiver.PASSPHRASE,
+            "usmUserPrivacyProtocol": privacy, "privPassphrase": receiver.PRIVACY_PASSPHRASE,
+        }  # fmt: skip
+        text = f"ışık {uuid.uuid4().hex}"
+        yield Target(
+            body, "send", {"message": text}, lambda _: there.has(text), there.server,
+            tls="encrypted by SNMP itself", aimed=aimed, with_login=with_login,
+            ends=_ends(kind, False, (authentication, privacy)), spoiled=_spoiled(body) if kind == "INFORM" else {},
+        )  # fmt: skip
 
     return target
 

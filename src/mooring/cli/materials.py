@@ -1,0 +1,195 @@
+"""`mooring keystore`, `mooring certificate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mooring.cli import output
+from mooring.cli.client import client
+from mooring.errors import BadRequest
+
+keystore_app = typer.Typer(no_args_is_help=True, help="Keystores and truststores.")
+certificate_app = typer.Typer(no_args_is_help=True, help="Certificates.")
+
+Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
+Path_ = Annotated[str, typer.Argument(metavar="PROJECT/NAME", help="PROJECT/NAME.")]
+Project = Annotated[str, typer.Argument(help="The project.")]
+Environments = Annotated[list[str], typer.Option("--environment", help="An environment that gets it; repeat for more.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace one that is there.")]
+
+_MAGIC = {b"\xfe\xed\xfe\xed": "JKS", b"----": "PEM"}
+
+
+# keystores
+
+
+@keystore_app.command("create")
+@output.clear_errors
+def create_keystore(
+    path: Path_,
+    file: Annotated[Path, typer.Option(help="The file: JKS, PKCS12 or PEM.")],
+    environment: Environments,
+    type_name: Annotated[
+        str | None, typer.Option("--type", help="JKS, PKCS12 or PEM; without: as the file looks.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="A file with the password in its first line; - reads standard input.")
+    ] = None,
+    alias: Annotated[str | None, typer.Option(help="Which key is meant, where there are several.")] = None,
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    replace: Replace = False,
+) -> None:
+    """Create a keystore or truststore from a file; with --replace, give one that is there a new file."""
+    project, name = _split(path)
+    content = _content(file)
+    entry = {
+        "type": type_name or _MAGIC.get(content[:4], "PKCS12"),
+        "file": content,
+        "password": _password(password_file),
+        "alias": alias,
+    }
+    save = client().update_keystore if replace and _there(project, name) else client().create_keystore
+    _tell(save(project, name, dict.fromkeys(environment, entry), description=description))
+
+
+@keystore_app.command("list")
+@output.clear_errors
+def list_keystores(project: Project, json: Json = False) -> None:
+    """The keystores of a project, and when they expire."""
+    found = client().list_keystores(project)["resultList"]
+    if json:
+        output.data(found)
+        return
+    output.table(
+        ("Name", "Environment", "Type", "Alias", "Entries", "Expires"),
+        [
+            (each["name"], at["environmentName"], at["type"], at["alias"], at["entryCount"], at["expiresAt"])
+            for each in found
+            for at in each["keyStoreEnvironmentList"]
+        ],
+    )
+
+
+@keystore_app.command("get")
+@output.clear_errors
+def get_keystore(path: Path_, json: Json = False) -> None:
+    """What a keystore holds: names, dates and thumbprints; never a key."""
+    (found,) = client().get_keystore(*_split(path))["resultList"]
+    if json:
+        output.data(found)
+        return
+    output.table(
+        ("Alias", "Environment", "Kind", "Used", "Subject", "Issuer", "Expires", "SHA-256"),
+        [
+            (
+                entry["alias"], at["environmentName"], entry["kind"], "yes" if entry["used"] else "no", entry.get("subjectDn"),
+                entry.get("issuerDn"), entry.get("notAfter"), entry.get("sha256Thumbprint", "")[:16],
+            )
+            for at in found["keyStoreEnvironmentList"]
+            for entry in at["entries"]
+        ],
+    )  # fmt: skip
+
+
+@keystore_app.command("delete")
+@output.clear_errors
+def delete_keystore(path: Path_) -> None:
+    """Destroy a keystore; connections that use it are named."""
+    _tell(client().delete_keystore(*_split(path)))
+
+
+# certificates
+
+
+@certificate_app.command("create")
+@output.clear_errors
+def create_certificate(
+    path: Path_,
+    file: Annotated[Path, typer.Option(help="The certificate in PEM.")],
+    environment: Environments,
+    alias: Annotated[str | None, typer.Option(help="Unique in each environment; without: the name.")] = None,
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    replace: Replace = False,
+) -> None:
+    """Create a certificate from a file; with --replace, give one that is there a new file."""
+    project, name = _split(path)
+    pem = _content(file).decode("utf-8", "replace")
+    there = replace and any(
+        each["name"].lower() == name.lower() for each in client().list_certificates(project)["resultList"]
+    )
+    save = client().update_certificate if there else client().create_certificate
+    _tell(save(project, name, pem, environment, alias=alias or (None if there else name), description=description))
+
+
+@certificate_app.command("list")
+@output.clear_errors
+def list_certificates(project: Project, json: Json = False) -> None:
+    """The certificates of a project, and when they expire."""
+    found = client().list_certificates(project)["resultList"]
+    if json:
+        output.data(found)
+        return
+    output.table(
+        ("Name", "Environment", "Alias", "Subject", "Expires"),
+        [
+            (each["name"], at["environmentName"], at["alias"], at["subjectDn"], at["endDate"])
+            for each in found
+            for at in each["certificateEnvironmentList"]
+        ],
+    )
+
+
+@certificate_app.command("get")
+@output.clear_errors
+def get_certificate(path: Path_) -> None:
+    """A certificate with its content, as JSON."""
+    output.data(client().get_certificate(*_split(path))["resultList"][0])
+
+
+@certificate_app.command("delete")
+@output.clear_errors
+def delete_certificate(path: Path_) -> None:
+    """Destroy a certificate; connections that use it are named."""
+    _tell(client().delete_certificate(*_split(path)))
+
+
+def _split(path: str) -> tuple[str, str]:
+    project, slash, name = path.partition("/")
+    if not slash:
+        raise BadRequest("it must be written PROJECT/NAME")
+    return project, name
+
+
+def _there(project: str, name: str) -> bool:
+    found = client().list_keystores(project)["resultList"]
+    return any(each["name"].lower() == name.lower() for each in found)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise BadRequest(f"{file} cannot be read: {exc.strerror}") from None
+
+
+def _password(file: Path | None) -> str | None:
+    """Never an argument: those are shown to everybody who may list processes."""
+    if file is None:
+        return None
+    text = sys.stdin.readline() if str(file) == "-" else _content(file).decode("utf-8", "replace")
+    return text.split("\n", 1)[0].rstrip("\r")
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    result = answer["deploymentResult"]
+    typer.echo(result["message"])
+    for each in result["environmentResults"]:
+        typer.echo(f"  {each['environmentName']}: {each['message']}")
+        for failure in each.get("failures", ()):
+            typer.echo(f"    {failure['connection']} on {failure['worker']}: {failure['message']}")
+    for warning in result.get("warnings", ()):
+        typer.echo(f"  {warning['message']}")
