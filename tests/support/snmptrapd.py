@@ -10,7 +10,6 @@ import pytest
 
 from tests.support.services import Service, service
 
-
 # Bytes in hexadecimal are printed over several lines.
 _RECORD = re.compile(r"^(V[12]\t.*?)\|\.$", re.DOTALL | re.MULTILINE)
 

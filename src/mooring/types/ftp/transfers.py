@@ -18,9 +18,11 @@ async def read(files: Files, request: GetRequest) -> Piece:
     if request.length is None and size is not None and size - request.offset > PIECE_BYTES:
         raise _too_long(request.path, size)
     data = bytearray()
-    # One byte more than is allowed shows that there is more, where the server does not say how much there is.
-    extra = 1 if request.length is None and size is None else 0
-    async with files.reading(request.path, request.offset, limit + extra) as blocks:
+    # Where the server does not say how much there is, a byte too many shows it.
+    asked = limit + 1 if size is None else max(size - request.offset, 0)
+    if request.length is not None:
+        asked = min(asked, limit)
+    async with files.reading(request.path, request.offset, asked) as blocks:
         async for block in blocks:
             data += block
     if len(data) > limit:
@@ -28,7 +30,7 @@ async def read(files: Files, request: GetRequest) -> Piece:
     end = request.offset + len(data)
     if size is not None and end < min(size, request.offset + limit):
         raise Cut(f"ended a transfer at byte {end} of {size}")
-    complete = len(data) < limit or (size is not None and end >= size)
+    complete = len(data) < asked or (size is not None and end >= size)
     return Piece(content=bytes(data), complete=complete, next_offset=end, size=size)
 
 

@@ -96,14 +96,18 @@ class SnmpConfig(ConnectionConfig):
         group="Target",
     )
     retry_count: Count | None = field(
-        None, description="How often an unanswered message is sent again.", example=2, group="Target"
+        None, description="How often an unanswered inform is sent again; 2 when not set.", example=2, group="Target"
     )
     timeout: Milliseconds | None = field(
-        None, description="How long an answer may take.", example=5000, group="Target", unit="ms"
+        None,
+        description="How long each answer may take; 0, or not set, is 5000.",
+        example=5000,
+        group="Target",
+        unit="ms",
     )
     message_type: MessageType | None = field(
         None,
-        description="TRAP is not answered, INFORM is acknowledged by the receiver.",
+        description="TRAP is not answered, INFORM is acknowledged by the receiver; TRAP when not set.",
         example="TRAP",
         group="Message",
     )
@@ -128,7 +132,7 @@ class SnmpConfig(ConnectionConfig):
     )
     security_level: SecurityLevel | None = field(
         None,
-        description="With V3: whether messages are authenticated and encrypted.",
+        description="With V3: whether messages are authenticated and encrypted; neither when not set.",
         example="AUTH_PRIV",
         group="Security (V3)",
     )
@@ -194,7 +198,7 @@ class SnmpConfig(ConnectionConfig):
                 "connectionString", "it is not set; the documented default is an example address", "target_defaulted"
             )
         if self.version == "V1" and self.message_type == "INFORM":
-            yield invalid("messageType", "version V1 has no informs; use V2c or V3", "v1_inform")
+            yield invalid("messageType", "version V1 has no informs, so traps are sent; use V2c or V3", "v1_inform")
         for also, name in self._clashing:
             yield invalid(name, f"{also} was sent too, with another value; {name} counts", "alias_clash")
 

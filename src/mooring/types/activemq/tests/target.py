@@ -131,3 +131,9 @@ TARGETS: Mapping[str, Callable[[], AbstractContextManager[Target]]] = {
     "AMQP 1.0 transacted": partial(_target, partial(transacted_body, scheme="amqp")),
     "AMQP 1.0 failover": partial(_target, partial(failover_body, scheme="amqp")),
 }
+
+SAME_WEATHER = {
+    f"{protocol} {what}": protocol
+    for protocol in ("OpenWire", "AMQP 1.0")
+    for what in ("topic", "transacted", "failover")
+}

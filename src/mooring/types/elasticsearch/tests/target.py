@@ -142,3 +142,11 @@ TARGETS: Mapping[str, Callable[[], AbstractContextManager[Target]]] = {
     "OpenSearch": partial(_OS, body_of, tls="TLS"),
     "OpenSearch named stores": partial(_OS, with_stores, tls="mutual TLS"),
 }
+
+SAME_WEATHER = dict.fromkeys(
+    (
+        "Elasticsearch 7 without login", "Elasticsearch 8", "Elasticsearch 8 bulk", "Elasticsearch 8 CA_IN_PEM_FILE",
+        "Elasticsearch 8 CA_CERTIFICATE_IN_PKCS_12", "Elasticsearch 9", "OpenSearch",
+    ),
+    "OpenSearch named stores",
+)  # fmt: skip

@@ -87,3 +87,5 @@ TARGETS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
     "TLS": lambda: _target("tls", "TLS"),
     "mutual TLS": lambda: _target("mutual_tls", "mutual TLS", keyStoreName="client"),
 }
+
+SAME_WEATHER = {"UDP GZIP": "UDP", "UDP ZLIB": "UDP"}

@@ -96,3 +96,5 @@ TARGETS: Mapping[str, Callable[[], AbstractContextManager[Target]]] = {
     "TLS": partial(_target, "TLS"),
     "mutual TLS": partial(_target, "mutual TLS"),
 }
+
+SAME_WEATHER = {"close": "plain"}

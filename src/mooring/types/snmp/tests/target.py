@@ -189,3 +189,18 @@ TARGETS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
     "V3 inform, SHA-256 and AES-192 with 3DES": _to_pysnmp("INFORM", "AuthHMAC192SHA256", "PrivAES192with3DES"),
     "V3 inform, SHA-256 and AES-256 with 3DES": _to_pysnmp("INFORM", "AuthHMAC192SHA256", "PrivAES256with3DES"),
 }
+
+SAME_WEATHER = {
+    **dict.fromkeys(("V1 trap, UDP",), "V2c trap, UDP"),
+    **dict.fromkeys(
+        ("V3 trap, SHA-224 and AES-192", "V3 trap, SHA and 3DES"),
+        "V3 trap, MD5 and DES",
+    ),
+    **dict.fromkeys(
+        (
+            "V3 inform, SHA-512", "V3 inform, SHA and AES-128", "V3 inform, SHA and 3DES",
+            "V3 inform, SHA-256 and AES-192 with 3DES", "V3 inform, SHA-256 and AES-256 with 3DES",
+        ),
+        "V3 inform, SHA-256 and AES-256",
+    ),
+}  # fmt: skip

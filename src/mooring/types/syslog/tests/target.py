@@ -94,3 +94,12 @@ TARGETS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
     "RFC 5425 TCP syslog-ng": lambda: _target("syslog_ng", "tcp", syslogMessageFormat="RFC_5425"),
     "RFC 5425 TLS syslog-ng": lambda: _target("syslog_ng", "tls", "TLS", syslogMessageFormat="RFC_5425"),
 }
+
+SAME_WEATHER = {
+    "RFC 3164 UDP": "RFC 5424 UDP",
+    "RFC 5424 TCP syslog-ng": "RFC 5424 TCP",
+    "RFC 5425 TCP syslog-ng": "RFC 5424 TCP",
+    "RFC 5425 TLS syslog-ng": "RFC 5425 TLS",
+    "RFC 3164 TCP": "RFC 5424 TCP",
+    "RFC 5424 TLS": "RFC 5425 TLS",
+}
