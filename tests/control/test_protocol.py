@@ -72,6 +72,13 @@ class Desired:
         """The environment is bound anew: the same generation comes or goes."""
         self._row(connection, present)
 
+    def replace_material(self, connection: str) -> None:
+        """A keystore that it uses was replaced: the same generation with another hash."""
+        self.head += 1
+        generation = self.generations[connection]
+        hash_ = content(f"{connection}|{self.epoch}|{self.head}", generation)
+        self.rows[connection] = DesiredRow(connection, self.head, generation, True, hash_)
+
     def compact(self) -> None:
         """Forget what is gone: whoever is behind that gets a snapshot."""
         self.compacted = self.head
@@ -166,6 +173,11 @@ class Protocol(RuleBasedStateMachine):
             self.always.discard(connection)
         elif row.generation == self.desired.generations[connection]:
             self.desired.put(connection)
+
+    @precondition(lambda self: self.desired.present)
+    @rule(data=st.data())
+    def replace_material(self, data: st.DataObject) -> None:
+        self.desired.replace_material(data.draw(st.sampled_from(sorted(self.desired.present))))
 
     @rule()
     def compact(self) -> None:

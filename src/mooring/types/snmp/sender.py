@@ -156,6 +156,7 @@ class UserSender:
         self._user = user
         self._clock: _Clock | None = None
         self._asking = asyncio.Lock()
+        self._deriving = asyncio.Lock()
 
     @property
     def engine(self) -> bytes | None:
@@ -220,7 +221,9 @@ class UserSender:
 
     async def _prepare(self, engine: bytes) -> None:
         if not self._user.knows(engine):
-            await asyncio.to_thread(self._user.keys, engine)
+            async with self._deriving:
+                if not self._user.knows(engine):
+                    await asyncio.to_thread(self._user.keys, engine)
 
 
 def _fitting(message: bytes) -> bytes:
