@@ -54,8 +54,9 @@ async def test_get_shows_the_documented_keys(http: httpx2.AsyncClient) -> None:
     assert {key: shown[key] for key in ("environmentName", "type", "keyStoreType", "alias", "file", "password")} == {
         "environmentName": "development", "type": "PEM", "keyStoreType": "PEM", "alias": "me", "file": None, "password": None,
     }  # fmt: skip
-    assert shown["entries"][0]["subjectDn"] == "CN=me.example.com"
-    assert shown["expiresAt"] == shown["entries"][0]["notAfter"]
+    (about,) = shown["entries"]
+    assert about["subjectDn"] == "CN=me.example.com"
+    assert shown["expiresAt"] == min(about["notAfter"], *(each["notAfter"] for each in about["chain"]))
 
 
 async def test_the_list_is_by_name_and_counts(http: httpx2.AsyncClient) -> None:
@@ -361,6 +362,17 @@ async def test_an_idempotency_key_makes_one_effect(http: httpx2.AsyncClient) -> 
     assert refusal(other)[:2] == (409, "conflict")
 
 
+async def test_a_key_of_a_request_that_changed_nothing_is_used_up_too(http: httpx2.AsyncClient) -> None:
+    """Another request with it is refused."""
+    await made(http)
+    headers = {"Idempotency-Key": "once"}
+    done(await http.put(keystores_path("mine"), json={}, headers=headers))
+
+    other = await http.put(keystores_path("mine"), json={"description": "d"}, headers=headers)
+
+    assert refusal(other)[:2] == (409, "conflict")
+
+
 # delete
 
 
@@ -465,6 +477,22 @@ async def test_a_keystore_of_the_admin_project_serves_every_project(opened: Open
     result = done(await http.post(connection_path("hook"), json=body))["deploymentResult"]
 
     assert [each["path"] for each in result["warnings"]] == ["/trustStoreName"]
+
+
+async def test_users_in_projects_that_one_may_not_see_are_counted(
+    opened: Opened, http: httpx2.AsyncClient, token_with: Callable[..., Any]
+) -> None:
+    """Who keeps the keystores of `admin` need not know what others call their connections."""
+    await opened.plane.projects.create(system_actor(), "admin", None)
+    await http.post(keystores_path(project="admin"), json=keystore("shared", ME.pem()))
+    await http.post(connection_path("hook"), json=webhook("hook", keyStoreName="shared"))
+    token = await token_with("connections:manage", project_name="admin")
+    async with client_of(opened.plane, token) as keeper:
+        refused = await keeper.put(keystores_path("shared", "admin"), json={"name": "other"})
+    seen = await http.put(keystores_path("shared", "admin"), json={"name": "other"})
+
+    assert "is in use by: 1 more" in refusal(refused)[2] and "hook" not in refused.text
+    assert "is in use by: MyProject/hook" in refusal(seen)[2]
 
 
 # secrecy

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.support import PROJECT, Hook, hook_server
+from tests.e2e.test_programs import mooring
 from tests.support.keystores import (
     PASSWORD,
     Identity,
@@ -203,3 +204,58 @@ def test_after_a_crash_the_worker_holds_the_newest_keystore() -> None:
         dev.restart()
 
         assert eventually(lambda: use(dev, "hook") == 200)
+
+
+def test_keystores_by_the_command_line(dev: Dev, tools: Tools) -> None:
+    """Created from a file with its password in another, shown, replaced, listed, deleted."""
+    settings = {"MOORING_URL": dev.url, "MOORING_TOKEN": dev.token}
+    name, file = f"MyProject/{named('cli')}", tools.folder / "cli.jks"
+    password = tools.folder / "password"
+    password.write_text(PASSWORD + "\n")
+    file.write_bytes(tools.converted(issued(authority("First")), "JKS"))
+    create = (
+        "keystore",
+        "create",
+        name,
+        "--file",
+        str(file),
+        "--environment",
+        "development",
+        "--password-file",
+        str(password),
+    )
+
+    made = mooring(*create, **settings)
+    again = mooring(*create, **settings)
+    file.write_bytes(tools.converted(issued(authority("Second")), "PKCS12"))
+    replaced = mooring(*create, "--replace", **settings)
+    shown = mooring("keystore", "get", name, **settings)
+    listed = mooring("keystore", "list", "MyProject", **settings)
+    gone = mooring("keystore", "delete", name, **settings)
+
+    assert made.returncode == 0 and "Deployed successfully" in made.stdout, made.stderr
+    assert again.returncode == 1 and "is already exist" in again.stderr
+    assert replaced.returncode == 0, replaced.stderr
+    assert "CN=Second" in shown.stdout and "PKCS12" in listed.stdout
+    assert gone.returncode == 0 and "Undeployed successfully" in gone.stdout
+    assert PASSWORD not in made.stdout + made.stderr + shown.stdout
+
+
+def test_certificates_by_the_command_line(dev: Dev, tools: Tools) -> None:
+    """Created, replaced, listed, shown, deleted."""
+    settings = {"MOORING_URL": dev.url, "MOORING_TOKEN": dev.token}
+    short = named("ca")
+    file = tools.folder / "ca.pem"
+    create = ("certificate", "create", f"MyProject/{short}", "--file", str(file), "--environment", "development")
+    for subject, more in (("First", ()), ("Second", ("--replace",))):
+        file.write_text(authority(subject).certificate_pem)
+        made = mooring(*create, *more, **settings)
+        assert made.returncode == 0, made.stderr
+
+    listed = mooring("certificate", "list", "MyProject", **settings)
+    shown = mooring("certificate", "get", f"MyProject/{short}", **settings)
+    gone = mooring("certificate", "delete", f"MyProject/{short}", **settings)
+
+    assert short in listed.stdout
+    assert '"subjectDn": "CN=Second"' in shown.stdout
+    assert gone.returncode == 0, gone.stderr

@@ -14,6 +14,9 @@ from tests.support.services import Service, service
 _RECORD = re.compile(r"^(V[12]\t.*?)\|\.$", re.DOTALL | re.MULTILINE)
 
 
+_LATEST = 512 * 1024
+
+
 @dataclass(frozen=True)
 class Notification:
     """
@@ -36,8 +39,10 @@ def snmptrapd() -> Service:
 
 
 def received(service: Service, text: str) -> list[Notification]:
-    """The notifications with a variable of that text."""
-    printed = Path(service["received"]).read_text("utf-8", "replace")
+    """The latest notifications with a variable of that text."""
+    with Path(service["received"]).open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - _LATEST))
+        printed = file.read().decode("utf-8", "replace")
     found = [_notification(record) for record in _RECORD.findall(printed)]
     return [one for one in found if any(value == text for _, value in one.variables.values())]
 

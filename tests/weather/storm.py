@@ -42,22 +42,29 @@ class Outcome:
 
 @dataclass
 class Storm:
-    """What a storm over one variant left behind; `grown_mb` is how much memory this process gained at most."""
+    """
+    What a storm over one variant left behind.
 
+    `endings` says how each weather should end, or why it cannot be; `grown_mb` is how much memory this process gained
+    at most.
+    """
+
+    endings: dict[str, Ends | str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     healthy: list[str] = field(default_factory=list)
     grown_mb: float = 0.0
+    failure: BaseException | None = None
 
 
 async def storm(variant: Variant) -> Storm:
     """All weather at once over *variant*, while its real system is used beside it."""
     with variant.opening() as target:
-        found = Storm()
+        found = Storm({weather: target.ending(weather) for weather in WEATHER})
         with contextlib.ExitStack() as stack:
             bodies = {
                 weather: stack.enter_context(spoiled(target, weather))
-                for weather in WEATHER
-                if isinstance(target.ending(weather), Ends)
+                for weather, ending in found.endings.items()
+                if isinstance(ending, Ends)
             }
             # What the first use loads is not what bad weather costs.
             found.healthy.append(await healthy(target))

@@ -190,6 +190,6 @@ def _tell(answer: dict[str, Any]) -> None:
     for each in result["environmentResults"]:
         typer.echo(f"  {each['environmentName']}: {each['message']}")
         for failure in each.get("failures", ()):
-            typer.echo(f"    {failure['connection']} on {failure['worker']}: {failure['message']}")
+            typer.echo(f"    {failure['connection'] or 'another'} on {failure['worker']}: {failure['message']}")
     for warning in result.get("warnings", ()):
         typer.echo(f"  {warning['message']}")

@@ -16,7 +16,7 @@ from mooring.control.auditing import entry
 from mooring.control.connections import Ask
 from mooring.control.deployments import Deployments
 from mooring.control.parcels import material_place
-from mooring.control.verdict import MAX_FAILURES, Tally, worst
+from mooring.control.verdict import MAX_FAILURES, Failure, Tally, worst
 from mooring.domain.names import name_key, why_not_a_name
 from mooring.domain.records import (
     Actor,
@@ -45,6 +45,7 @@ from mooring.store.base import (
     FinishIdempotency,
     Idempotency,
     IdempotencyRecord,
+    NoteRequest,
     SaveMaterial,
     Stale,
     Store,
@@ -136,7 +137,7 @@ class Materials:
         if ask.idempotency_key is None or actor.token is None:
             return None
         found = await self._store.idempotency(actor.token, ask.idempotency_key)
-        return None if found is None else await self._replay(found, ask)
+        return None if found is None else await self._replay(actor, found, ask)
 
     async def save(
         self, actor: Actor, material: Material, before: Material | None, given: Sequence[Given], sealed: Sealed | None,
@@ -159,7 +160,7 @@ class Materials:
             )
         )  # fmt: skip
         if committed.replayed:
-            return await self._replay(committed.replayed, ask)
+            return await self._replay(actor, committed.replayed, ask)
         deployments: Sequence[Deployment] = committed.deployments
         if before is not None and not deployments:
             deployments = await self._standing(material)
@@ -168,6 +169,11 @@ class Materials:
     async def unchanged(self, actor: Actor, material: Material, given: Sequence[Given], ask: Ask) -> str:
         """Nothing to store: how those that use it stand."""
         deployments = await self._standing(material)
+        idempotency = self._idempotency(actor, ask)
+        if idempotency is not None:
+            noted = await self._store.commit(NoteRequest(idempotency, material, deployments))
+            if noted.replayed:
+                return await self._replay(actor, noted.replayed, ask)
         return await self._answer(actor, material, [each.environment for each in given], deployments, ask)
 
     async def delete(self, actor: Actor, project: Project, noun: str, name: str, missing: BadRequest, ask: Ask) -> str:
@@ -185,7 +191,7 @@ class Materials:
             except Stale:
                 continue
             if committed.replayed:
-                return await self._replay(committed.replayed, ask)
+                return await self._replay(actor, committed.replayed, ask)
             warnings = []
             if users:
                 warnings.append(
@@ -271,7 +277,7 @@ class Materials:
             return None
         return Idempotency(actor.token, ask.idempotency_key, self._ring.request_hash(ask.request), now_ms())
 
-    async def _replay(self, found: IdempotencyRecord, ask: Ask) -> str:
+    async def _replay(self, actor: Actor, found: IdempotencyRecord, ask: Ask) -> str:
         if found.request_hash != self._ring.request_hash(ask.request):
             raise Conflict("the Idempotency-Key was used with another request", hint="Use a new key for a new request.")
         if found.body is not None:
@@ -279,7 +285,7 @@ class Materials:
         deployments = [await self._store.deployment(each) for each in found.deployments]
         environments = [each.environment for each in await self._store.material_contents(found.connection)]
         started = [each for each in deployments if each is not None]
-        result = await self._result(environments, started, ask.wait_s, found.generation, ())
+        result = await self._result(actor, environments, started, ask.wait_s, found.generation, ())
         return dumps({"success": True, "deploymentResult": result})
 
     async def _answer(
@@ -287,7 +293,7 @@ class Materials:
         warnings: Sequence[dict[str, Any]] = (), *, deleted: bool = False,
     ) -> str:  # fmt: skip
         result = await self._result(
-            environments, deployments, ask.wait_s, material.generation, warnings, deleted=deleted
+            actor, environments, deployments, ask.wait_s, material.generation, warnings, deleted=deleted
         )
         text = dumps({"success": True, "deploymentResult": result})
         if ask.idempotency_key is not None and actor.token is not None:
@@ -295,7 +301,7 @@ class Materials:
         return text
 
     async def _result(
-        self, environments: Iterable[str], deployments: Sequence[Deployment], wait_s: float, generation: int,
+        self, actor: Actor, environments: Iterable[str], deployments: Sequence[Deployment], wait_s: float, generation: int,
         warnings: Sequence[dict[str, Any]], *, deleted: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         """The documented `deploymentResult`: of each environment, what came of the connections that use it."""
@@ -305,7 +311,7 @@ class Materials:
             by_environment.setdefault(deployment.environment, []).append((deployment, tally))
         names = await self._store.environment_names()
         entries = [
-            await self._entry(names.get(environment, environment), found, deleted)
+            await self._entry(actor, names.get(environment, environment), found, deleted)
             for environment, found in sorted(by_environment.items(), key=lambda each: names.get(each[0], each[0]))
         ]
         success = all(each["success"] for each in entries)
@@ -324,7 +330,9 @@ class Materials:
             result["warnings"] = list(warnings)
         return result
 
-    async def _entry(self, name: str, found: Sequence[tuple[Deployment, Tally]], deleted: bool) -> dict[str, Any]:
+    async def _entry(
+        self, actor: Actor, name: str, found: Sequence[tuple[Deployment, Tally]], deleted: bool
+    ) -> dict[str, Any]:
         done = "Undeployed successfully" if deleted else "Deployed successfully"
         if not found:
             tail = "" if deleted else "; no connection uses it yet, so workers get it with the first that does"
@@ -346,19 +354,19 @@ class Materials:
         failures = [(deployment, failure) for deployment, tally in found for failure in tally.failures]
         if failures:
             entry["failures"] = [
-                {
-                    "connection": await self._name_of(deployment.connection), "worker": failure.worker,
-                    "reason": failure.reason, "message": failure.message,
-                }
-                for deployment, failure in failures[:MAX_FAILURES]
-            ]  # fmt: skip
+                await self._failure(actor, deployment, failure) for deployment, failure in failures[:MAX_FAILURES]
+            ]
             if len(failures) > MAX_FAILURES:
                 entry["furtherFailures"] = len(failures) - MAX_FAILURES
         return entry
 
-    async def _name_of(self, connection: str) -> str:
-        found = await self._store.connection_by_id(connection)
-        return found.name if found else connection
+    async def _failure(self, actor: Actor, deployment: Deployment, failure: Failure) -> dict[str, Any]:
+        """What a worker said of one connection; of one that *actor* may not see, only that it failed."""
+        connection = await self._store.connection_by_id(deployment.connection)
+        told: dict[str, Any] = {"connection": None, "worker": failure.worker, "reason": failure.reason}
+        if connection is None or not actor.sees(connection.project):
+            return {**told, "message": "a connection of another project"}
+        return {**told, "connection": connection.name, "message": failure.message}
 
 
 def check_name(name: str | None, field: str) -> str:

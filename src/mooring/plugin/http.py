@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import aclosing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -16,7 +18,11 @@ import httpcore2
 import httpx2
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
+from mooring.kit.tls import client_context
+from mooring.plugin.connector import Context
 from mooring.plugin.network import network_error, resolve
+
+_ANY_COMPRESSION = zlib.MAX_WBITS | 32
 
 
 class TooLong(Exception):
@@ -27,7 +33,7 @@ def client(
     tls: ssl.SSLContext | None,
     *,
     connections: int,
-    timeout_s: float,
+    timeout: httpx2.Timeout | float,
     idle_s: float,
     headers: Mapping[str, str] | None = None,
     socket_options: Iterable[tuple[int, int, int]] = (),
@@ -35,7 +41,7 @@ def client(
     """A client with a pool of so many connections; those that nobody used for *idle_s* are closed."""
     return httpx2.AsyncClient(
         transport=_Pool(tls, connections, idle_s, list(socket_options)),
-        timeout=timeout_s,
+        timeout=timeout,
         headers={"User-Agent": "mooring", "Accept-Encoding": "identity", **(headers or {})},
         # An answer leaves no trace in later calls.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -52,32 +58,54 @@ async def exchange(http: httpx2.AsyncClient, request: httpx2.Request, most: int)
         TooLong: the body has more than *most* bytes, or is compressed, which was not asked for.
         httpx2.TransportError: there is no answer.
     """
-    response = await http.send(request, stream=True)
-    try:
+    async with aclosing(await http.send(request, stream=True)) as response:
         if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise TooLong
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > most:
-                raise TooLong
-    finally:
-        await response.aclose()
-    return response, bytes(body)
+        body, is_cut = await _read(response, most)
+    if is_cut:
+        raise TooLong
+    return response, body
 
 
-def http_error(error: httpx2.TransportError, address: str, *, slow: str, busy: str, peer: str) -> ConnectorError:
+async def beginning(
+    http: httpx2.AsyncClient, request: httpx2.Request, most: int
+) -> tuple[httpx2.Response, bytes, bool]:
+    """
+    The answer to *request*, the first *most* bytes of its body, decompressed, and whether there was more.
+
+    No more than that is read, nor is it longer once decompressed; what cannot be decompressed stays as it came.
+
+    Raises:
+        httpx2.TransportError: there is no answer.
+    """
+    async with aclosing(await http.send(request, stream=True)) as response:
+        raw, is_cut = await _read(response, most)
+    body, is_longer = _decompressed(raw, response.headers.get("content-encoding", ""), most)
+    return response, body, is_cut or is_longer
+
+
+def http_error(
+    error: httpx2.TransportError,
+    address: str,
+    *,
+    slow: str,
+    busy: str,
+    peer: str,
+    waited: str = "too long",
+    identity: str = "a client certificate",
+) -> ConnectorError:
     """
     What it means that *address* gave no answer to a request.
 
     *slow* and *busy* say what to change where it was too slow, or where every connection was in use; *peer* is what
-    should be there: `a web server`.
+    should be there: `a web server`. *waited* is how long a connection was waited for, *identity* what the server may
+    have missed.
     """
     match error:
         case httpx2.ConnectTimeout():
             return network_error(TimeoutError(), address)
         case httpx2.PoolTimeout():
-            return Unreachable(f"{address}: every connection was in use for too long", hint=busy)
+            return Unreachable(f"{address}: every connection was in use for {waited}", hint=busy)
         case httpx2.TimeoutException():
             return Unreachable(
                 f"{address} did not answer in time; it may or may not have acted on the request", hint=slow
@@ -90,7 +118,7 @@ def http_error(error: httpx2.TransportError, address: str, *, slow: str, busy: s
         case httpx2.RemoteProtocolError():
             return Unreachable(
                 f"{address} closed the connection without an answer; it may or may not have acted on the request",
-                hint="Look at the server's own log for the reason. A server that wants a client certificate"
+                hint=f"Look at the server's own log for the reason. A server that wants {identity}"
                 " and gets none may do this too.",
             )
     return network_error(_root(error), address)
@@ -99,6 +127,35 @@ def http_error(error: httpx2.TransportError, address: str, *, slow: str, busy: s
 def is_before_sending(error: BaseException) -> bool:
     """Whether *error* came before the other side can have seen anything of the request."""
     return isinstance(error, Unreachable | httpx2.ConnectError | httpx2.ConnectTimeout)
+
+
+def tls_context(
+    context: Context, *, trust_store: str | None, key_store: str | None, verify_hostname: bool
+) -> ssl.SSLContext:
+    """
+    The context for a connection with these stores, by name. It is shared: never change it.
+
+    Raises:
+        MaterialMissing: a store is not there.
+        Misconfigured: what it holds is of no use.
+    """
+    store = context.materials.store(trust_store) if trust_store else None
+    if store is not None and not store.trusted:
+        raise Misconfigured(
+            "the chosen truststore holds no certificate to trust", hint="Add the issuer of the server's certificate."
+        )
+    try:
+        return client_context(
+            verify_hostname=verify_hostname,
+            ca_file=context.ca_file,
+            trusted_pem=store.trusted if store else None,
+            identity_pem=context.materials.store(key_store).identity() if key_store else None,
+            purpose="http",
+        )
+    except (ssl.SSLError, ValueError) as exc:
+        raise Misconfigured(
+            "the certificates of this connection cannot be used for TLS", hint="Check the truststore and the keystore."
+        ) from exc
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
@@ -173,6 +230,27 @@ class _Pool(httpx2.AsyncHTTPTransport):
 
 def _unused_context() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+async def _read(response: httpx2.Response, most: int) -> tuple[bytes, bool]:
+    """The body's first *most* bytes as they came, and whether there were more."""
+    read = bytearray()
+    async for chunk in response.aiter_raw():
+        read += chunk
+        if len(read) > most:
+            return bytes(read[:most]), True
+    return bytes(read), False
+
+
+def _decompressed(raw: bytes, encoding: str, most: int) -> tuple[bytes, bool]:
+    """*raw* decompressed as far as it may be long, and whether there was more; as it is where that cannot be done."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return raw, False
+    try:
+        content = zlib.decompressobj(_ANY_COMPRESSION).decompress(raw, most + 1)
+    except zlib.error:
+        return raw, False
+    return content[:most], len(content) > most
 
 
 def _root(error: BaseException) -> BaseException:

@@ -27,8 +27,8 @@ def read_certificate(der: bytes) -> Certificate:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of numbers that the standard forbids and authorities issued
             certificate = x509.load_der_x509_certificate(der)
-            certificate.subject, certificate.not_valid_after_utc  # noqa: B018  # they are read when asked for
             certificate.public_key()
+            shown(certificate)  # most of a certificate is read when it is asked for: what breaks then, breaks here
     except Exception as exc:  # whatever a library says of garbage
         raise Unreadable("file", "a certificate in it is damaged, or of a kind that is not known") from exc
     return certificate

@@ -125,7 +125,7 @@ class Cluster:
             node.http = client(
                 self._settings.tls,
                 connections=self._settings.per_host,
-                timeout_s=self._settings.timeout_s,
+                timeout=self._settings.timeout_s,
                 idle_s=IDLE_CONNECTION_S,
                 headers=self._settings.headers,
                 socket_options=self._settings.socket_options,

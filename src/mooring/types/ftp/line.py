@@ -423,6 +423,37 @@ async def _blocks(reader: asyncio.StreamReader, length: int | None) -> AsyncIter
         yield block
 
 
+class _Reader(asyncio.StreamReader):
+    """
+    A reader over TLS that, when it has enough, stops the socket below and not the TLS.
+
+    uvloop's TLS forgets what it holds for a stopped reader once the other side hangs up: the end of a file.
+    """
+
+    def __init__(self, socket: Any) -> None:
+        super().__init__(limit=BLOCK_BYTES, loop=asyncio.get_running_loop())
+        self._socket = socket
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        super().set_transport(_Tap(self._socket))
+
+
+class _Tap(asyncio.Transport):
+    """Stops and opens the flow of a socket; one that is closed needs neither."""
+
+    def __init__(self, socket: Any) -> None:
+        super().__init__()
+        self._socket = socket
+
+    def pause_reading(self) -> None:
+        if not self._socket.is_closing():
+            self._socket.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._socket.is_closing():
+            self._socket.resume_reading()
+
+
 class _Secured(asyncio.StreamReaderProtocol):
     """
     Streams over TLS, whose end cannot be kept open from one side.
@@ -448,7 +479,7 @@ async def _secured(
     What the old ones had received in the clear is left behind: nobody knows who put it there.
     """
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=BLOCK_BYTES, loop=loop)
+    reader = _Reader(writer.transport)
     protocol = _Secured(reader, writer)
     transport = await loop.start_tls(
         writer.transport,

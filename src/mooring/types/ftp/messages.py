@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from mooring.plugin.connector import Answer, Request
@@ -29,6 +29,14 @@ Content = Annotated[
     bytes,
     BeforeValidator(_content),
     Field(max_length=PIECE_BYTES),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+
+
+# Pydantic's own base64 has `-` and `_` in place of `+` and `/`, which most decoders pass over without a word.
+Bytes = Annotated[
+    bytes,
+    PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
 ]
 
@@ -75,7 +83,7 @@ class GetRequest(Request):
 class Piece(Answer):
     """A file, or a part of it."""
 
-    content: bytes = Field(description="The bytes, in base64.")
+    content: Bytes = Field(description="The bytes, in base64.")
     complete: bool = Field(description="Whether the file ends here; where not, go on at `nextOffset`.")
     next_offset: int = Field(description="Where the next part begins.")
     size: int | None = Field(None, description="Bytes of the whole file, where the server says so.")

@@ -15,10 +15,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
-from mooring.kit.tls import client_context
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.fields import NO_CONTROL
-from mooring.plugin.http import TooLong, client, exchange, http_error
+from mooring.plugin.http import TooLong, client, exchange, http_error, tls_context
 from mooring.plugin.network import dial, handshake, network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.opsgenie.model import MAX_DETAILS, OpsGenieConfig, OpsGenieRecipient
@@ -111,7 +110,12 @@ class OpsGenieConnector(Connector[OpsGenieConfig]):
 
     async def open(self) -> None:
         if self._is_encrypted:
-            self._tls = self._tls_context()
+            self._tls = tls_context(
+                self.context,
+                trust_store=self.config.trust_store_name,
+                key_store=self.config.key_store_name,
+                verify_hostname=self.config.verify_hostname,
+            )
 
     async def start(self) -> None:
         self._http = self._client()
@@ -199,7 +203,7 @@ class OpsGenieConnector(Connector[OpsGenieConfig]):
         http = client(
             self._tls,
             connections=CONNECTIONS,
-            timeout_s=self._timeout_s,
+            timeout=self._timeout_s,
             idle_s=IDLE_CONNECTION_S,
             headers={
                 "Authorization": f"GenieKey {self.config.api_key.get_secret_value()}",
@@ -322,28 +326,6 @@ class OpsGenieConnector(Connector[OpsGenieConfig]):
             f"{self._address} answered with {status} and not as {PEER} does",
             hint="Check apiUrl: it ends with /v2/alerts.",
         )
-
-    def _tls_context(self) -> ssl.SSLContext:
-        config, find = self.config, self.context.materials.store
-        store = find(config.trust_store_name) if config.trust_store_name else None
-        if store is not None and not store.trusted:
-            raise Misconfigured(
-                "the chosen truststore holds no certificate to trust",
-                hint="Add the issuer of the server's certificate.",
-            )
-        try:
-            return client_context(
-                verify_hostname=config.verify_hostname,
-                ca_file=self.context.ca_file,
-                trusted_pem=store.trusted if store else None,
-                identity_pem=find(config.key_store_name).identity() if config.key_store_name else None,
-                purpose="http",
-            )
-        except (ssl.SSLError, ValueError) as exc:
-            raise Misconfigured(
-                "the certificates of this connection cannot be used for TLS",
-                hint="Check the truststore and the keystore.",
-            ) from exc
 
 
 def _recipient(recipient: OpsGenieRecipient) -> dict[str, str]:

@@ -8,22 +8,18 @@ import codecs
 import json
 import ssl
 import time
-import zlib
-from collections.abc import Iterable, Iterator
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlencode
 
-import httpcore2
 import httpx2
 from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
-from mooring.kit.tls import client_context
 from mooring.plugin.config import split
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.fields import NO_CONTROL
+from mooring.plugin.http import beginning, client, http_error, tls_context
 from mooring.plugin.network import dial, handshake, network_error, resolve
 from mooring.plugin.probe import Probe
 from mooring.plugin.secrets import is_credential_header
@@ -32,7 +28,6 @@ from mooring.types.webhook.model import STRUCTURAL_HEADERS, TOKEN, Target, Webho
 MAX_BODY = 10 * 1024 * 1024
 MAX_ANSWER = 1024 * 1024
 IDLE_CONNECTION_S = 15.0
-_ANY_COMPRESSION = zlib.MAX_WBITS | 32
 
 
 def _content(value: Any) -> Any:
@@ -130,27 +125,29 @@ class WebhookConnector(Connector[WebhookConfig]):
         super().__init__(config, context)
         self._target: Target = target(config.full_url)
         self._tls: ssl.SSLContext | None = None
-        self._client: httpx2.AsyncClient | None = None
+        self._http: httpx2.AsyncClient | None = None
 
     async def open(self) -> None:
         if self._target.scheme == "https":
-            self._tls = self._tls_context()
+            self._tls = tls_context(
+                self.context,
+                trust_store=self.config.trust_store_name,
+                key_store=self.config.key_store_name,
+                verify_hostname=self.config.checks_hostname,
+            )
 
     async def start(self) -> None:
-        self._client = httpx2.AsyncClient(
-            transport=_Transport(self._tls, int(self.config.connection_pool_max_connection_per_host)),
+        self._http = client(
+            self._tls,
+            connections=int(self.config.connection_pool_max_connection_per_host),
             timeout=self._timeouts(),
-            headers={"User-Agent": "mooring", "Accept-Encoding": "identity"},
-            # An answer leaves no trace in later calls.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
+            idle_s=IDLE_CONNECTION_S,
         )
 
     async def stop(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
 
     def native(self) -> httpx2.AsyncClient:
         return self._started()
@@ -158,26 +155,21 @@ class WebhookConnector(Connector[WebhookConfig]):
     @operation
     async def send(self, request: Call) -> Answered:
         """Call the address once, and hand back what it answers."""
-        client, began = self._started(), time.monotonic()
-        call = client.build_request(
+        http, began = self._started(), time.monotonic()
+        call = http.build_request(
             self.config.http_method,
             self._url(request.query),
             headers=self._headers(request),
             content=request.content or None,
         )
-        response = await client.send(call, stream=True)
-        try:
-            raw, cut = await _read(response)
-        finally:
-            await response.aclose()
-        content, longer = _decompressed(raw, response.headers.get("content-encoding", ""))
-        body, encoding = _shown(content, response.charset_encoding, cut or longer)
+        response, content, is_cut = await beginning(http, call, MAX_ANSWER)
+        body, encoding = _shown(content, response.charset_encoding, is_cut)
         return Answered(
             status=response.status_code,
             headers=dict(response.headers),
             body=body,
             body_encoding=encoding,
-            truncated=cut or longer,
+            truncated=is_cut,
             took_ms=round((time.monotonic() - began) * 1000, 1),
         )
 
@@ -198,21 +190,17 @@ class WebhookConnector(Connector[WebhookConfig]):
     def translate(self, error: BaseException) -> ConnectorError | None:
         address = self._target.address
         match error:
-            case httpx2.TimeoutException():
-                return self._timed_out(error)
-            case httpx2.RemoteProtocolError() if "disconnected" not in str(error):
-                return Misconfigured(
-                    f"{address} did not answer as a web server does",
-                    hint="Check the port, and whether it is https rather than http.",
-                )
-            case httpx2.RemoteProtocolError():
-                return Unreachable(
-                    f"{address} closed the connection without an answer; it may or may not have acted on the request",
-                    hint="Look at the server's own log for the reason. A server that wants a client certificate"
-                    " (keyStoreName) and gets none may do this too.",
-                )
             case httpx2.TransportError():
-                return network_error(_root(error), address)
+                return http_error(
+                    error,
+                    address,
+                    slow="Allow more time (responseTimeoutSeconds), or find out why the hook is slow.",
+                    busy="Allow more connections (connectionPoolMaxConnectionPerHost),"
+                    " or find out why the hook is slow.",
+                    peer="a web server",
+                    waited=f"{self.config.timeout} s",
+                    identity="a client certificate (keyStoreName)",
+                )
             case OSError():
                 return network_error(error, address)
         return None
@@ -225,21 +213,6 @@ class WebhookConnector(Connector[WebhookConfig]):
         login = self._login()
         return (values | {login} if login else values) - {""}
 
-    def _timed_out(self, error: httpx2.TimeoutException) -> ConnectorError:
-        address = self._target.address
-        match error:
-            case httpx2.ConnectTimeout():
-                return network_error(TimeoutError(), address)
-            case httpx2.PoolTimeout():
-                return Unreachable(
-                    f"{address}: every connection was in use for {self.config.timeout} s",
-                    hint="Allow more connections (connectionPoolMaxConnectionPerHost), or find out why the hook is slow.",
-                )
-        return Unreachable(
-            f"{address} did not answer in time; it may or may not have acted on the request",
-            hint="Allow more time (responseTimeoutSeconds), or find out why the hook is slow.",
-        )
-
     @property
     def _connect_s(self) -> float:
         return float(self.config.connect_timeout_seconds or self.config.timeout)
@@ -250,9 +223,9 @@ class WebhookConnector(Connector[WebhookConfig]):
         return httpx2.Timeout(connect=self._connect_s, read=answer, write=answer, pool=every)
 
     def _started(self) -> httpx2.AsyncClient:
-        if self._client is None:
+        if self._http is None:
             raise Unreachable("the connection was closed", hint="Retry: its successor serves already, if it has one.")
-        return self._client
+        return self._http
 
     def _url(self, query: dict[str, Any]) -> httpx2.URL:
         """The configured address with *query* added; scheme, host, port and path are always the configured ones."""
@@ -291,116 +264,6 @@ class WebhookConnector(Connector[WebhookConfig]):
             return None
         return base64.b64encode(f"{self._target.user}:{self._target.password or ''}".encode()).decode()
 
-    def _tls_context(self) -> ssl.SSLContext:
-        config, find = self.config, self.context.materials.store
-        store = find(config.trust_store_name) if config.trust_store_name else None
-        if store is not None and not store.trusted:
-            raise Misconfigured(
-                "the chosen truststore holds no certificate to trust",
-                hint="Add the issuer of the server's certificate.",
-            )
-        try:
-            return client_context(
-                verify_hostname=config.checks_hostname,
-                ca_file=self.context.ca_file,
-                trusted_pem=store.trusted if store else None,
-                identity_pem=find(config.key_store_name).identity() if config.key_store_name else None,
-                purpose="http",
-            )
-        except (ssl.SSLError, ValueError) as exc:
-            raise Misconfigured(
-                "the certificates of this connection cannot be used for TLS",
-                hint="Check the truststore and the keystore.",
-            ) from exc
-
-
-class _Stream(httpcore2.AsyncNetworkStream):
-    """A connection that is encrypted with the given TLS context, and not with the one that the pool offers."""
-
-    def __init__(self, inner: httpcore2.AsyncNetworkStream, tls: ssl.SSLContext | None) -> None:
-        self._inner, self._tls = inner, tls
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._inner.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.AsyncNetworkStream:
-        return await self._inner.start_tls(self._tls or ssl_context, server_hostname, timeout)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class _ResolveFirst(httpcore2.AnyIOBackend):
-    """Looks a name up and connects to the very addresses that were found, so that they can be judged in between."""
-
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        self._tls = tls
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        try:
-            async with asyncio.timeout(timeout):
-                addresses = [str(address[0]) for address in await resolve(host, port)]
-        except TimeoutError as exc:
-            raise httpcore2.ConnectTimeout(exc) from exc
-        for address in addresses[:-1]:
-            try:
-                inner = await super().connect_tcp(address, port, timeout, local_address, socket_options)
-            except httpcore2.ConnectError:
-                continue
-            return _Stream(inner, self._tls)
-        inner = await super().connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
-        return _Stream(inner, self._tls)
-
-
-class _Transport(httpx2.AsyncHTTPTransport):
-    """A pool of connections to one host."""
-
-    def __init__(self, tls: ssl.SSLContext | None, connections: int) -> None:
-        self._pool = httpcore2.AsyncConnectionPool(
-            # The pool writes into the context that it is given, and ours is shared with other connections.
-            ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=IDLE_CONNECTION_S,
-            network_backend=_ResolveFirst(tls),
-        )
-
-
-async def _read(response: httpx2.Response) -> tuple[bytes, bool]:
-    """The answer's first bytes as they came, and whether there were more."""
-    read = bytearray()
-    async for chunk in response.aiter_raw():
-        read += chunk
-        if len(read) > MAX_ANSWER:
-            return bytes(read[:MAX_ANSWER]), True
-    return bytes(read), False
-
-
-def _decompressed(raw: bytes, encoding: str) -> tuple[bytes, bool]:
-    """*raw* decompressed as far as it may be long, and whether there was more; as it is where that cannot be done."""
-    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        return raw, False
-    try:
-        content = zlib.decompressobj(_ANY_COMPRESSION).decompress(raw, MAX_ANSWER + 1)
-    except zlib.error:
-        return raw, False
-    return content[:MAX_ANSWER], len(content) > MAX_ANSWER
-
 
 def _shown(content: bytes, charset: str | None, cut: bool) -> tuple[str, Literal["text", "base64"]]:
     """*content* as text if it is one, else in base64."""
@@ -419,20 +282,6 @@ def _known(charset: str | None) -> str:
     except (LookupError, UnicodeError):
         return "utf-8"
     return charset or "utf-8"
-
-
-def _root(error: BaseException) -> BaseException:
-    """What lies under a driver's exception: the operating system's or the TLS library's."""
-    found = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
-    return found or next(
-        (cause for cause in reversed(list(_causes(error))) if isinstance(cause, OSError)), ConnectionError()
-    )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _as_bytes(body: JsonValue) -> bytes:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 import hashlib
+import json
 import os
+import shutil
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
+import uvloop
 from tests.support.fileservers import children_of, end_sessions, files_of
 from tests.support.services import Service, black_hole, closed_port, service
 
@@ -37,6 +42,17 @@ SERVERS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
 }
 
 
+_made: list[Path] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """The folders that a test had on the servers are taken away after it."""
+    yield
+    while _made:
+        shutil.rmtree(_made.pop(), ignore_errors=True)
+
+
 class At:
     """A folder of a test's own on a server: the body that leads there, and the folder on disk."""
 
@@ -45,6 +61,7 @@ class At:
         name = f"t{uuid.uuid4().hex}"
         self.disk = files_of(server) / name
         self.disk.mkdir()
+        _made.append(self.disk)
         owner = files_of(server).stat()
         os.chown(self.disk, owner.st_uid, owner.st_gid)
         self.body = {**body, "name": "files", "workingDir": f"{body['workingDir']}/{name}"}
@@ -115,6 +132,17 @@ async def test_a_file_is_stored_and_fetched_byte_for_byte(files):
     assert (files.disk / "ışığın ölçüsü.bin").read_bytes() == got.content == EVERY_BYTE
     assert (stored.complete, stored.size, got.complete, got.size) == (True, len(EVERY_BYTE), True, len(EVERY_BYTE))
     assert [path.name for path in files.disk.iterdir()] == ["ışığın ölçüsü.bin"]
+
+
+async def test_what_is_got_as_json_can_be_put(ftp):
+    """Over JSON the bytes are in the base64 that every decoder knows, and that `put` takes."""
+    (ftp.disk / "a.bin").write_bytes(b"\xfb\xff\xfe" * 100)
+
+    async with ftp.connected() as guard:
+        got = json.loads((await guard.use("get", {"path": "a.bin"})).model_dump_json(by_alias=True))
+        await guard.use("put", {"path": "b.bin", "content": got["content"]})
+
+    assert base64.b64decode(got["content"], validate=True) == (ftp.disk / "b.bin").read_bytes() == b"\xfb\xff\xfe" * 100
 
 
 async def test_text_is_stored_as_utf8():
@@ -334,10 +362,34 @@ async def test_streams_of_any_size_take_little_memory(kind):
         expected.update(block)
     with (files.disk / "big.bin").open("rb") as file:
         on_disk = hashlib.file_digest(file, "sha256")
-    (files.disk / "big.bin").unlink()
 
     assert got.digest() == on_disk.digest() == expected.digest()
     assert highest - before < 48
+
+
+@pytest.mark.parametrize("kind", ["ftp", "sftp"])
+async def test_a_long_file_goes_in_parts_with_little_memory(kind):
+    """200 MB are stored and fetched by `put` and `get`, as programs do that reach a worker over its API."""
+    files, part, parts = at(kind), os.urandom(PIECE_BYTES), 25
+
+    async with files.connected() as guard:
+        before = highest = resident_mb()
+        upload = {}
+        for number in range(parts):
+            more = number < parts - 1
+            stored = await guard.use("put", {"path": "big.bin", "content": part, "more": more, **upload})
+            upload = {"upload": stored.upload, "offset": stored.size}
+            highest = max(highest, resident_mb())
+        offset, complete, equal = 0, False, True
+        while not complete:
+            piece = await guard.use("get", {"path": "big.bin", "offset": offset, "length": PIECE_BYTES})
+            equal = equal and piece.content == part
+            offset, complete = piece.next_offset, piece.complete
+            highest = max(highest, resident_mb())
+
+    assert (offset, equal) == (parts * PIECE_BYTES, True)
+    assert (files.disk / "big.bin").stat().st_size == offset
+    assert highest - before < 80
 
 
 @pytest.mark.parametrize("kind", ["ftp", "explicit", "sftp"])
@@ -356,10 +408,29 @@ async def test_a_slow_reader_slows_the_server(kind):
                 break
         grown = resident_mb() - before
         entries = (await guard.use("list", {})).entries
-    (files.disk / "big.bin").unlink()
 
     assert grown < 48
     assert [entry.size for entry in entries] == [300 * MB]
+
+
+def test_the_end_of_a_stream_is_not_lost():
+    """On the event loop of a worker too, a slow reader gets every byte from a server that hangs up when it has sent them."""
+    files, size = at("proftpd"), 40 * MB
+    with (files.disk / "big.bin").open("wb") as file:
+        file.truncate(size)
+
+    async def read_slowly() -> int:
+        got = 0
+        async with files.connected() as guard:
+            async with (await guard.native()).reading("big.bin") as pieces:
+                async for piece in pieces:
+                    got += len(piece)
+                    await asyncio.sleep(0.001)
+        return got
+
+    for _ in range(3):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            assert runner.run(read_slowly()) == size
 
 
 async def test_a_broken_stream_never_shows_as_a_file(files):

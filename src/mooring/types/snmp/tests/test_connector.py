@@ -623,8 +623,11 @@ async def test_it_works_after_a_rest(snmptrapd, words, kind, tcp):
 async def test_nothing_is_lost_at_the_end(snmptrapd, words):
     """Traps over TCP that are on their way when the connection ends arrive."""
     async with connected({**over_tcp(real(snmptrapd)), "name": "noc"}) as guard:
+        await guard.use("send", {"message": "first"})
         sending = [asyncio.create_task(guard.use("send", {"message": words})) for _ in range(50)]
-        await until(lambda: guard.in_flight == 50)
+        await asyncio.sleep(0)
+        assert guard.in_flight == 50
+
         await guard.close(grace_s=5)
         answers = await asyncio.gather(*sending)
 
