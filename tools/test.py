@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         code = subprocess.run([sys.executable, "-m", "tools.services", "start"], check=False).returncode
         if code and os.environ.get("CI"):
             return code
-    chosen = arguments or ["-n", "2", "--dist", "loadgroup"]
+    chosen = arguments or ["-n", "3", "--dist", "loadgroup"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *chosen], check=False, cwd=Path(__file__).parent.parent
     ).returncode

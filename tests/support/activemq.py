@@ -77,6 +77,17 @@ class Stomp:
         head = "".join(f"{name}:{value}\n" for name, value in headers.items())
         self._socket.sendall(f"{command}\n{head}\n".encode() + body + b"\0")
 
+    def _rest(self) -> bytes:
+        """What is left of a body, to the zero that ends it."""
+        parts = []
+        while ahead := self._file.peek(1):
+            end = ahead.find(b"\0")
+            parts.append(self._file.read(len(ahead) if end < 0 else end))
+            if end >= 0:
+                self._file.read(1)
+                break
+        return b"".join(parts)
+
     def _hear(self, wanted: str) -> Frame:
         command = self._file.readline().strip().decode()
         while not command:
@@ -88,8 +99,7 @@ class Stomp:
             name, _, value = line.decode().partition(":")
             headers.setdefault(_plain(name), _plain(value))
         body = self._file.read(int(headers["content-length"])) if "content-length" in headers else b""
-        while (byte := self._file.read(1)) not in (b"\0", b""):
-            body += byte
+        body += self._rest()
         frame = Frame(command, headers, body)
         assert command == wanted, frame
         return frame

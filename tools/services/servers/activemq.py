@@ -56,7 +56,17 @@ _CONFIG = """\
          http://www.springframework.org/schema/beans/spring-beans.xsd
          http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" brokerName="mooring" persistent="false" useJmx="false"
-          schedulerSupport="false" useShutdownHook="true" dataDirectory="{folder}/data">
+          schedulerSupport="false" useShutdownHook="true" dataDirectory="{folder}/data"
+          schedulePeriodForDestinationPurge="1000">
+    <!-- A queue holds on to its last message even when that was acknowledged, and every test has a queue of its own. -->
+    <destinationPolicy>
+      <policyMap>
+        <policyEntries>
+          <policyEntry queue="&gt;" gcInactiveDestinations="true" inactiveTimeoutBeforeGC="3000" />
+          <policyEntry topic="&gt;" gcInactiveDestinations="true" inactiveTimeoutBeforeGC="3000" />
+        </policyEntries>
+      </policyMap>
+    </destinationPolicy>
     <plugins>
       <simpleAuthenticationPlugin anonymousAccessAllowed="true" anonymousUser="anonymous" anonymousGroup="anyone">
         <users>
@@ -165,7 +175,7 @@ class ActiveMQ(Server):
         context.write(folder / "log4j.properties", _LOGGING)
         classpath = [str(folder), f"{_HOME}/lib/*", f"{_HOME}/lib/optional/*", f"{_jars(entry['version'])}/*"]
         command = [
-            "java", "-Xms48m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "java", "-Xms48m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             f"-Djava.io.tmpdir={folder}", f"-Dactivemq.home={_HOME}",
             *(f"-Dactivemq.{name}={folder}" for name in ("base", "conf", "data")),
             "-cp", ":".join(classpath), _MAIN, "start", f"xbean:file:{config}",

@@ -221,8 +221,8 @@ async def test_a_message_that_is_too_long_is_not_sent(body):
 
 
 async def test_a_long_message_goes_and_comes(body):
-    """A message of 9 MiB is published and received, though an answer holds 8 MiB otherwise."""
-    text = "0123456789abcdef" * (9 * MIB // 16)
+    """A message of 16 MiB is published and received, though an answer holds 8 MiB otherwise."""
+    text = "0123456789abcdef" * (16 * MIB // 16)
     async with connected(body) as guard:
         await publish(guard, text)
 
