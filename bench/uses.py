@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from tools.services import state as services
 
 from bench import load
 from bench.programs import Running, local_worker, mooring_dev
 from bench.subjects import SUBJECTS, Subject
-from tools.services import state as services
 
 BATCH = 100
 WAYS = ("direct", "attach", "local", "batch")

@@ -135,17 +135,3 @@ def test_an_unreachable_server_is_told_from_a_wrong_password(dev, postgres):
     assert (rejected.status_code, rejected.json()["error"]) == (502, "rejected")
     assert unreachable.json()["hint"] and rejected.json()["hint"]
     assert "not-the-password" not in rejected.text
-
-
-def test_a_type_that_is_not_usable_yet_is_kept_and_said_so(dev):
-    """A type without a connector is stored; the deployment tells that it cannot serve yet."""
-    name = unique("ldap")
-    body = {
-        "type": "ldap", "name": name, "serverAddress": "ldap://directory.example.com:389", "username": "cn=reader",
-        "password": "secret-word", "baseDn": "dc=example,dc=com",
-    }  # fmt: skip
-
-    result = dev.api.post(connection_path(name), json=body).json()
-
-    assert result["success"] is True
-    assert result["deploymentResult"]["deploymentResults"][0]["failures"][0]["reason"] == "UNSUPPORTED_TYPE"

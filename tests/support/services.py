@@ -246,7 +246,7 @@ def wait_for_mail(
     *,
     to: str | None = None,
     count: int = 1,
-    timeout_s: float = 5,
+    timeout_s: float = 20,
 ) -> list[EmailMessage]:
     """`read_maildir` once *count* messages are there, or what is there after *timeout_s*."""
     deadline = time.monotonic() + timeout_s

@@ -14,7 +14,7 @@ from mooring.errors import ConnectorError, Rejected, Unreachable
 from mooring.kit.aead import encrypt
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import ConnectionConfig
-from mooring.plugin.connector import Answer, Connector, Context, Request, operation
+from mooring.plugin.connector import Answer, Bytes, Connector, Context, Request, operation
 from mooring.plugin.fields import NonEmpty, OrReference, Secret, field
 from mooring.plugin.materials import Store
 from mooring.plugin.probe import Probe
@@ -73,7 +73,7 @@ class Say(Request):
 class Said(Answer):
     text: str
     generation: str
-    raw: bytes = b""
+    raw: Bytes = b""
 
 
 class ToyError(Exception):

@@ -8,14 +8,15 @@ the deadline, counts, translates, and scrubs secrets, so a room need not remembe
 
 from __future__ import annotations
 
+import base64
 import inspect
 from abc import ABC
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from mooring.errors import ConnectorError
@@ -42,6 +43,15 @@ class Request(BaseModel):
     )
 
 
+# Pydantic's own base64 has `-` and `_` in place of `+` and `/`, which most decoders pass over without a word.
+Bytes = Annotated[
+    bytes,
+    PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""Bytes in an answer: base64 on the wire."""
+
+
 class Answer(BaseModel):
     """What an operation answers. Keys are camelCase on the wire."""
 
@@ -49,8 +59,6 @@ class Answer(BaseModel):
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,
-        ser_json_bytes="base64",
-        val_json_bytes="base64",
     )
 
     @property

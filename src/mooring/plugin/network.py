@@ -51,7 +51,7 @@ def network_error(error: BaseException, address: str) -> ConnectorError:
         )
     if isinstance(error, ssl.SSLError):
         return Misconfigured(
-            f"{address}: the TLS handshake failed: {error.reason or 'unexpected answer'}",
+            f"{address}: the TLS handshake failed: {getattr(error, 'reason', None) or 'unexpected answer'}",
             hint="Check that this port speaks TLS, and the allowed TLS versions.",
         )
     if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):

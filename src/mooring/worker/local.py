@@ -59,6 +59,14 @@ class _Gone(Exception):
     """The client left before its request was whole."""
 
 
+class Refused(Exception):
+    """A request that fits no route, and the status that says so."""
+
+    def __init__(self, status: int, error: errors.MooringError) -> None:
+        super().__init__(error.message)
+        self.status, self.error = status, error
+
+
 class LocalApi:
     """The application; with *token* for TCP, without for a socket that only its owner can open."""
 
@@ -72,8 +80,8 @@ class LocalApi:
             if self._token is not None:
                 _check_caller(scope, self._token)
             status, text = 200, await self._answer(scope, receive)
-        except _NoSuchRoute as exc:
-            status, text = exc.status, dumps(describe(exc))
+        except Refused as exc:
+            status, text = exc.status, dumps(describe(exc.error))
         except errors.MooringError as exc:
             status, text = status_of(exc), dumps(describe(exc))
         except _Gone:
@@ -92,7 +100,7 @@ class LocalApi:
         while parts and not parts[-1]:
             parts.pop()
         if root or version != "v1" or "" in parts:
-            raise _NoSuchRoute(404)
+            raise _no_such_route(404)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         match (method, parts):
             case "POST", [project, connection, "probe"]:
@@ -109,8 +117,8 @@ class LocalApi:
                 connected = self._loop is not None and self._loop.connected
                 return dumps({"connected": connected, "connections": self._pool.listing()})
             case _, [] | [_, _] | [_, _, _] | [_, _, _, "batch"]:
-                raise _NoSuchRoute(405)
-        raise _NoSuchRoute(404)
+                raise _no_such_route(405)
+        raise _no_such_route(404)
 
     async def _batch(
         self, project: str, connection: str, operation: str, body: dict[str, Any], timeout_s: float
@@ -157,15 +165,13 @@ def local_app(pool: Pool, loop: Loop | None = None, *, token: str | None = None)
     return LocalApi(pool, loop, token=token)
 
 
-class _NoSuchRoute(errors.MooringError):
-    code = "resource_not_found"
-
-    def __init__(self, status: int) -> None:
-        super().__init__(
-            "there is no such route",
-            hint="POST /v1/{project}/{connection}/{operation}, or GET /v1/ for what this worker holds.",
-        )
-        self.status = status
+def _no_such_route(status: int) -> Refused:
+    error = errors.NotFound(
+        "there is no such route",
+        hint="POST /v1/{project}/{connection}/{operation}, or GET /v1/ for what this worker holds.",
+    )
+    error.code = "resource_not_found"
+    return Refused(status, error)
 
 
 def status_of(error: errors.MooringError) -> int:

@@ -6,10 +6,10 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mooring.plugin.connector import Answer, Request
+from mooring.plugin.connector import Answer, Bytes, Request
 from mooring.types.ftp.paths import DirectoryPath, FilePath, UploadToken
 
 PIECE_BYTES = 8 * 1024 * 1024
@@ -29,14 +29,6 @@ Content = Annotated[
     bytes,
     BeforeValidator(_content),
     Field(max_length=PIECE_BYTES),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
-]
-
-
-# Pydantic's own base64 has `-` and `_` in place of `+` and `/`, which most decoders pass over without a word.
-Bytes = Annotated[
-    bytes,
-    PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
 ]
 

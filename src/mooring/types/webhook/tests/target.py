@@ -75,7 +75,7 @@ def _ends(encrypted: bool) -> dict[str, Ends | str]:
 
 
 TARGETS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
-    "http": lambda: _target(),
+    "http": _target,
     "https": lambda: _target("TLS"),
     "https with a truststore": lambda: _target("TLS", trustStoreName="hook-authorities"),
     "https with a client certificate": lambda: _target(
