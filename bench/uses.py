@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,8 +114,8 @@ def _client(local: Running) -> httpx2.Client:
 def _wait_until_held(local: Running, name: str) -> None:
     """The create waited for every worker, so it is there; this says so."""
     with _client(local) as client:
-        held: Callable[[], list[str]] = lambda: [one["name"] for one in client.get("/v1/").json()["connections"]]
-        assert name in held()
+        held = [one["name"] for one in client.get("/v1/").json()["connections"]]
+    assert name in held
 
 
 def _called(how: str, subject: Subject, seconds: float, where: dict[str, Any]) -> float:
