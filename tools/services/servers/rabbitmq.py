@@ -37,7 +37,7 @@ load_definitions = {definitions}
 log.console = true
 log.console.level = warning
 log.file = false
-vm_memory_high_watermark.absolute = 256MB
+vm_memory_high_watermark.absolute = 768MB
 disk_free_limit.absolute = 50MB
 """
 
