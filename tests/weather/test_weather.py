@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -10,11 +13,23 @@ import pytest
 from tests.support.targets import WEATHER, Ends, Variant, variants
 from tests.weather.storm import DEADLINE_S, MARGIN_S, Outcome, Storm, storm
 
+ENCRYPTED = re.compile(r"TLS|SSL|FTPS|SMTPS|https|LDAPS|stores")
+
+
+def chosen() -> Iterator[Variant]:
+    """Of each type, one in the clear and one that is encrypted; all of them where MOORING_ALL_WEATHER is set."""
+    taken = set()
+    for variant in variants():
+        sort = (variant.type, bool(ENCRYPTED.search(variant.name)))
+        if variant.has_weather and (sort not in taken or "MOORING_ALL_WEATHER" in os.environ):
+            taken.add(sort)
+            yield variant
+
+
 ALL = [
     # One storm for a variant is enough for all that is asked about it, so these stay in one process.
     pytest.param(variant, id=variant.id, marks=pytest.mark.xdist_group(variant.id))
-    for variant in variants()
-    if variant.has_weather
+    for variant in chosen()
 ]
 FLAT_MB = 48
 

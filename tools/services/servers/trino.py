@@ -52,6 +52,7 @@ class Trino(Server):
     """One user with a password; catalogs `memory` (with schema `default`) and `tpch`. 600 to 900 MB, ready in 13 s."""
 
     name: ClassVar[str] = "trino"
+    optional: ClassVar[bool] = True
     ready_within_s: ClassVar[float] = 90
 
     def missing_packages(self) -> list[str]:
