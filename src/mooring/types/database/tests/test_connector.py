@@ -748,9 +748,16 @@ async def test_driver_that_is_not_installed_names_its_extra(name, monkeypatch):
     assert f"mooring[{kind.extra}]" in caught.value.hint
 
 
+def _with_its_own_extra(name):
+    """The drivers of these two are in no ordinary installation."""
+    if name in ("DB2", "SYBASE"):
+        pytest.importorskip({"DB2": "ibm_db_dbi", "SYBASE": "pyodbc"}[name])
+
+
 @pytest.mark.parametrize("name", [name for name in URLS if name != "SYBASE"])
 async def test_opening_costs_nothing(name):
     """An opened connection of any product has no thread, socket or task, and closes twice."""
+    _with_its_own_extra(name)
     body = {"type": "database", "name": "d", "jdbcUrl": URLS[name], "username": "u", "password": "p4ssword"}
     before = threading.active_count(), len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
     async with connected(body) as guard:
@@ -763,8 +770,7 @@ async def test_opening_costs_nothing(name):
 @pytest.mark.parametrize("name", [name for name in URLS if name != "MONGODB"])
 async def test_command_is_for_mongodb(name):
     """A command for a database that takes SQL is refused before anything is opened."""
-    if name == "SYBASE":
-        pytest.importorskip("pyodbc")
+    _with_its_own_extra(name)
     body = {"type": "database", "name": "d", "jdbcUrl": URLS[name], "username": "u", "password": "p4ssword"}
     async with connected(body) as guard:
         with pytest.raises(Misconfigured, match="takes sql"):
