@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from tools.services.servers.sshd import set_password
 
 from tests.support.services import Service
 
-__all__ = ["children_of", "end_sessions", "files_of", "set_password"]
+__all__ = ["end_sessions", "files_of", "serving_us", "set_password"]
 
 
 def files_of(server: Service) -> Path:
@@ -20,15 +21,38 @@ def files_of(server: Service) -> Path:
 
 
 def end_sessions(server: Service) -> None:
-    """Kill the processes that serve the sessions of *server* at the moment; the server itself goes on."""
-    for process in children_of(server):
-        try:
+    """
+    Kill the processes that serve this process's sessions of *server*; the server itself goes on.
+
+    Those of others stay: tests that run side by side share the server.
+    """
+    for process in serving_us(server):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
-def children_of(server: Service) -> list[int]:
+def serving_us(server: Service) -> list[int]:
+    """The processes that *server* began for connections of this process."""
+    ours = _sockets_of(os.getpid())
+    table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    our_ends = {row[1] for row in table if row[9] in ours}
+    their_ends = {row[9] for row in table if row[2] in our_ends}
+    return [process for process in _children_of(server) if their_ends & _sockets_of(process)]
+
+
+def _sockets_of(process: int) -> set[str]:
+    """The inodes of the sockets that *process* holds; none where it has just ended."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in Path("/proc", str(process), "fd").iterdir():
+            with contextlib.suppress(OSError):
+                link = str(entry.readlink())
+                if link.startswith("socket:["):
+                    found.add(link[8:-1])
+    return found
+
+
+def _children_of(server: Service) -> list[int]:
     """The processes that serve sessions of *server*: all that its listeners have begun."""
     run = Path(server["log"]).parent.parent / "run" / server.name
     listeners = {int(file.read_text().split()[0]) for file in run.glob("*.pid")}

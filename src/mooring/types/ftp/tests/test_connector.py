@@ -19,7 +19,7 @@ from typing import Any
 import asyncssh
 import pytest
 import uvloop
-from tests.support.fileservers import children_of, end_sessions, files_of
+from tests.support.fileservers import serving_us, end_sessions, files_of
 from tests.support.services import Service, black_hole, closed_port, service
 
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable
@@ -818,7 +818,7 @@ async def test_a_thousand_uses_leak_nothing(kind):
     (files.disk / "a.txt").write_bytes(b"x")
     async with files.connected() as guard:
         await guard.use("list", {})
-        before_all = len(children_of(files.server))
+        before_all = len(serving_us(files.server))
         await guard.rest()
         before = held()
         places = asyncio.Semaphore(32)
@@ -828,7 +828,7 @@ async def test_a_thousand_uses_leak_nothing(kind):
                 await guard.use("get", {"path": "a.txt"})
 
         await asyncio.gather(*(use() for _ in range(1000)))
-        sessions = len(children_of(files.server)) - before_all
+        sessions = len(serving_us(files.server)) - before_all
         await guard.rest()
         for _ in range(100):
             if all(now <= then for now, then in zip(held(), before, strict=True)):
