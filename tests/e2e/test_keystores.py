@@ -141,7 +141,7 @@ def test_the_next_handshake_shows_the_new_certificate(dev: Dev) -> None:
     def note(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
         certificate = connection.getpeercert()
         assert certificate is not None
-        subjects.append(certificate["subject"][0][0][1])  # type: ignore[index]
+        subjects.append(certificate["subject"][0][0][1])  # type: ignore[index]  # a tuple of tuples, when there is one
 
     with hook_server("right", tls=context, shook=note) as served:
         mine, trust, hook = named("mine"), named("trust"), named("hook")

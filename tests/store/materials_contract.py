@@ -96,13 +96,13 @@ class MaterialsContract:
         shop, other = await m.with_project(store), await m.with_project(store, "Other")
 
         def certificate(name: str, of: object = shop) -> object:
-            return m.material(of, name, "certificate")  # type: ignore[arg-type]
+            return m.material(of, name, "certificate")  # type: ignore[arg-type]  # the makers take any of these
 
-        await store.commit(m.save_material(certificate("a"), production, alias="ca"))  # type: ignore[arg-type]
+        await store.commit(m.save_material(certificate("a"), production, alias="ca"))  # type: ignore[arg-type]  # the makers take any of these
         with pytest.raises(AliasTaken):
-            await store.commit(m.save_material(certificate("b"), test, production, alias="CA"))  # type: ignore[arg-type]
-        await store.commit(m.save_material(certificate("c"), test, alias="ca"))  # type: ignore[arg-type]
-        await store.commit(m.save_material(certificate("d", other), production, alias="ca"))  # type: ignore[arg-type]
+            await store.commit(m.save_material(certificate("b"), test, production, alias="CA"))  # type: ignore[arg-type]  # the makers take any of these
+        await store.commit(m.save_material(certificate("c"), test, alias="ca"))  # type: ignore[arg-type]  # the makers take any of these
+        await store.commit(m.save_material(certificate("d", other), production, alias="ca"))  # type: ignore[arg-type]  # the makers take any of these
 
         assert await store.material(shop.id, "certificate", "b") is None
 

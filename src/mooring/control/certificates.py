@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mooring.control.connections import Ask
-from mooring.control.materials import TRIES, Given, Materials, check_name, entries_of, kept
+from mooring.control.materials import Given, Materials, check_name, entries_of, kept
+from mooring.control.retrying import undisturbed
 from mooring.domain.names import name_key
 from mooring.domain.records import Actor, Material, MaterialContent, Project
-from mooring.errors import AlreadyExists, BadRequest, Conflict, InvalidConfig, NotFound, Problem
+from mooring.errors import AlreadyExists, BadRequest, InvalidConfig, NotFound, Problem
 from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
 from mooring.kit.keystore.opened import Unreadable
@@ -130,12 +131,9 @@ class Certificates:
         replayed = await self._materials.replayed(actor, ask)
         if replayed is not None:
             return replayed
-        for _ in range(TRIES):
-            try:
-                return await self._update_once(actor, project, path_name, values, ask)
-            except Stale:
-                continue
-        raise Conflict(f"Certificate (name: {path_name}) is being changed by others; try again")
+        return await undisturbed(
+            lambda: self._update_once(actor, project, path_name, values, ask), f"Certificate (name: {path_name})"
+        )
 
     async def _update_once(
         self, actor: Actor, project: Project, path_name: str, values: dict[str, Any], ask: Ask

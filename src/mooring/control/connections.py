@@ -16,6 +16,7 @@ from mooring.control.auditing import entry
 from mooring.control.deployments import Deployments
 from mooring.control.parcels import Parcels
 from mooring.control.references import USES, References, references_in, shown
+from mooring.control.retrying import undisturbed
 from mooring.domain.names import name_key, why_not_a_name
 from mooring.domain.records import Actor, Connection, Project, Reference, SealedSecret
 from mooring.errors import (
@@ -51,8 +52,6 @@ from mooring.store.base import (
 )
 from mooring.wire.body import COMMON_KEYS, ConnectionBody, card_of, read_connection_body, typed_fields
 from mooring.wire.envelope import dumps
-
-TRIES = 5
 
 
 @record
@@ -268,12 +267,9 @@ class Connections:
         replayed = await self._replayed(actor, ask)
         if replayed is not None:
             return replayed
-        for _ in range(TRIES):
-            try:
-                return await self._update_once(actor, project, path_name, body, ask)
-            except Stale:
-                continue
-        raise Conflict(f"Connection (name: {path_name}) is being changed by others; try again")
+        return await undisturbed(
+            lambda: self._update_once(actor, project, path_name, body, ask), f"Connection (name: {path_name})"
+        )
 
     async def _update_once(self, actor: Actor, project: Project, path_name: str, body: ConnectionBody, ask: Ask) -> str:
         card = card_of(self._registry, body.type_name) if body.type_name else None
@@ -319,21 +315,21 @@ class Connections:
         replayed = await self._replayed(actor, ask)
         if replayed is not None:
             return replayed
-        for _ in range(TRIES):
-            connection = await self._existing(project, path_name, ask)
-            change = DeleteConnection(
-                connection,
-                entry(actor, "delete", "connection", connection.id, connection.name, project=project.id),
-                self._idempotency(actor, ask),
-            )
-            try:
-                committed = await self._store.commit(change)
-            except Stale:
-                continue
-            if committed.replayed:
-                return await self._replay(committed.replayed, ask, actor)
-            return await self._answer(actor, ask, connection, committed.deployments, (), deleted=True)
-        raise Conflict(f"Connection (name: {path_name}) is being changed by others; try again")
+        return await undisturbed(
+            lambda: self._delete_once(actor, project, path_name, ask), f"Connection (name: {path_name})"
+        )
+
+    async def _delete_once(self, actor: Actor, project: Project, path_name: str, ask: Ask) -> str:
+        connection = await self._existing(project, path_name, ask)
+        change = DeleteConnection(
+            connection,
+            entry(actor, "delete", "connection", connection.id, connection.name, project=project.id),
+            self._idempotency(actor, ask),
+        )
+        committed = await self._store.commit(change)
+        if committed.replayed:
+            return await self._replay(committed.replayed, ask, actor)
+        return await self._answer(actor, ask, connection, committed.deployments, (), deleted=True)
 
     async def _existing(self, project: Project, name: str, ask: Ask) -> Connection:
         connection = await self._store.connection(project.id, name_key(name))

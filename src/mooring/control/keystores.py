@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from mooring.control.connections import Ask
-from mooring.control.materials import TRIES, Given, Materials, Sealed, check_name, entries_of, kept
+from mooring.control.materials import Given, Materials, Sealed, check_name, entries_of, kept
 from mooring.control.references import expiry
+from mooring.control.retrying import undisturbed
 from mooring.domain.names import name_key
 from mooring.domain.records import Actor, Environment, Material, MaterialContent, Project
-from mooring.errors import AlreadyExists, BadRequest, Conflict, InvalidConfig, NotFound, Problem
+from mooring.errors import AlreadyExists, BadRequest, InvalidConfig, NotFound, Problem
 from mooring.kit.clock import iso, now_ms
 from mooring.kit.ids import new_id
 from mooring.kit.keystore.opened import Opened, Unreadable
@@ -106,12 +107,9 @@ class Keystores:
         replayed = await self._materials.replayed(actor, ask)
         if replayed is not None:
             return replayed
-        for _ in range(TRIES):
-            try:
-                return await self._update_once(actor, project, path_name, values, ask)
-            except Stale:
-                continue
-        raise Conflict(f"Keystore (name: {path_name}) is being changed by others; try again")
+        return await undisturbed(
+            lambda: self._update_once(actor, project, path_name, values, ask), f"Keystore (name: {path_name})"
+        )
 
     async def _update_once(
         self, actor: Actor, project: Project, path_name: str, values: dict[str, Any], ask: Ask

@@ -16,6 +16,7 @@ from mooring.control.auditing import entry
 from mooring.control.connections import Ask
 from mooring.control.deployments import Deployments
 from mooring.control.parcels import material_place
+from mooring.control.retrying import undisturbed
 from mooring.control.verdict import MAX_FAILURES, Failure, Tally, worst
 from mooring.domain.names import name_key, why_not_a_name
 from mooring.domain.records import (
@@ -47,12 +48,10 @@ from mooring.store.base import (
     IdempotencyRecord,
     NoteRequest,
     SaveMaterial,
-    Stale,
     Store,
 )
 from mooring.wire.envelope import dumps
 
-TRIES = 5
 OPENED, FILE, PASSWORD = "opened", "file", "password"
 MAX_NAMED = 20
 
@@ -181,27 +180,26 @@ class Materials:
         replayed = await self.replayed(actor, ask)
         if replayed is not None:
             return replayed
-        for _ in range(TRIES):
-            material = await self.existing(project, noun, name, missing, ask)
-            environments = [each.environment for each in await self._store.material_contents(material.id)]
-            users = await self._store.material_users(material)
-            audit = entry(actor, "delete", noun, material.id, material.name, project=project.id)
-            try:
-                committed = await self._store.commit(DeleteMaterial(material, audit, self._idempotency(actor, ask)))
-            except Stale:
-                continue
-            if committed.replayed:
-                return await self._replay(actor, committed.replayed, ask)
-            warnings = []
-            if users:
-                warnings.append(
-                    {
-                        "path": "", "code": "in_use",
-                        "message": f"it was in use by: {self._named(actor, material, users)}",
-                    }
-                )  # fmt: skip
-            return await self._answer(actor, material, environments, committed.deployments, ask, warnings, deleted=True)
-        raise Conflict(f"{noun.capitalize()} (name: {name}) is being changed by others; try again")
+        return await undisturbed(
+            lambda: self._delete_once(actor, project, noun, name, missing, ask), f"{noun.capitalize()} (name: {name})"
+        )
+
+    async def _delete_once(
+        self, actor: Actor, project: Project, noun: str, name: str, missing: BadRequest, ask: Ask
+    ) -> str:
+        material = await self.existing(project, noun, name, missing, ask)
+        environments = [each.environment for each in await self._store.material_contents(material.id)]
+        users = await self._store.material_users(material)
+        audit = entry(actor, "delete", noun, material.id, material.name, project=project.id)
+        committed = await self._store.commit(DeleteMaterial(material, audit, self._idempotency(actor, ask)))
+        if committed.replayed:
+            return await self._replay(actor, committed.replayed, ask)
+        warnings = []
+        if users:
+            warnings.append(
+                {"path": "", "code": "in_use", "message": f"it was in use by: {self._named(actor, material, users)}"}
+            )
+        return await self._answer(actor, material, environments, committed.deployments, ask, warnings, deleted=True)
 
     async def existing(self, project: Project, noun: str, name: str, missing: BadRequest, ask: Ask) -> Material:
         """The material of that name. Raises *missing*, or `PreconditionFailed`."""

@@ -39,6 +39,13 @@ R = TypeVar("R")
 LONGEST_ANSWER = 8 * 1024 * 1024
 
 
+# A message that brings none but these is refused only where every message of the connection is: for its exchange, its
+# routing key, its permissions, its properties. An id of its own might be another's too, and the driver tells returned
+# messages apart by it.
+_ALIKE = frozenset({"value", "encoding", "correlation_id", "type", "content_type", "content_encoding", "timestamp"})
+LONGEST_SHARED = 1024 * 1024
+
+
 class RabbitMqConnector(Connector[RabbitMqConfig]):
     """
     At most two connections to the broker, made with the first use: one publishes, one receives.
@@ -80,7 +87,9 @@ class RabbitMqConnector(Connector[RabbitMqConfig]):
         if not properties.message_id:
             # Random once, then counted: as unique, and a random number for each costs more than all else here.
             properties.message_id = f"{self._id_prefix}{next(self._ids):08x}"
-        async with self._publishing.channel("took the message, and may or may not have kept it") as channel:
+        alike = request.model_fields_set <= _ALIKE and len(body) <= LONGEST_SHARED
+        lend = self._publishing.shared_channel if alike else self._publishing.channel
+        async with lend("took the message, and may or may not have kept it") as channel:
             if request.headers:
                 check_room(properties, channel.max_content_size)
             # The driver's own wait for the socket is not needed: the confirm says more.

@@ -15,6 +15,15 @@ from mooring.types.rabbitmq.faults import explain_use
 from mooring.types.rabbitmq.link import GOODBYE_S, Link
 
 CHANNELS = 32
+SHARED = 8
+"""Channels that messages share which cannot fail by themselves: what the broker would refuse of one, it would of all."""
+
+PLENTY = 4 * SHARED
+"""Channels that a broker must grant before some of them are shared."""
+
+CROWD = 256
+"""Messages on their way over shared channels; more wait."""
+
 REASON_S = 0.2
 CLOSED_S = 0.01
 
@@ -25,7 +34,11 @@ class _Session:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.idle: list[Channel] = []
-        self.places = asyncio.Semaphore(min(CHANNELS, link.channel_limit))
+        self.shared = [_Shared(link) for _ in range(SHARED if link.channel_limit >= PLENTY else 0)]
+        self.places = asyncio.Semaphore(min(CHANNELS, link.channel_limit - len(self.shared)))
+        self.crowd = asyncio.Semaphore(CROWD)
+        self.asked: asyncio.Task[None] | None = None
+        self._turn = 0
 
     def free(self) -> Channel | None:
         """A channel that is open and that nobody uses."""
@@ -35,12 +48,43 @@ class _Session:
                 return channel
         return None
 
+    def next_shared(self) -> _Shared | None:
+        """One of the shared channels, each in turn; None where the broker grants too few."""
+        if not self.shared:
+            return None
+        self._turn = (self._turn + 1) % len(self.shared)
+        return self.shared[self._turn]
+
+
+class _Shared:
+    """A channel that many publish on at a time, opened when it is first needed, and anew when it was closed."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._channel: Channel | None = None
+        self._opening: asyncio.Task[Channel] | None = None
+
+    async def channel(self) -> Channel:
+        if self._channel is not None and not self._channel.is_closed:
+            return self._channel
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+            # Whoever waited may have left; then nobody else hears of the failure.
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._channel = await asyncio.shield(self._opening)
+        return self._channel
+
+    async def _open(self) -> Channel:
+        # The number is taken in the same step as it is looked for.
+        return await self._link.new_channel(self._link.free_number(), confirms=True)
+
 
 class Line:
     """
-    One connection to the broker, with at most 32 channels and one operation on each at a time.
+    One connection to the broker, with a bounded number of channels.
 
-    A broker answers a mistake by closing the channel; what others do on theirs goes on.
+    A broker answers a mistake by closing the channel. So what may be a mistake of its own has a channel for itself,
+    and what others do on theirs goes on; only messages that cannot differ in that share some.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Link]]) -> None:
@@ -80,6 +124,42 @@ class Line:
                 raise
             raise known from exc
         self._leave(session, channel, number, usable=True)
+
+    @asynccontextmanager
+    async def shared_channel(self, doing: str) -> AsyncIterator[Channel]:
+        """
+        A channel that others publish on too, confirming what is published; *doing* as for `channel`.
+
+        For messages that the broker refuses all of or none of. Nothing but publishing is to be done on it.
+        """
+        session = await self._live()
+        shared = session.next_shared()
+        if shared is None:
+            async with self.channel(doing) as channel:
+                yield channel
+            return
+        async with session.crowd:
+            try:
+                if not session.link.takes_messages():
+                    raise _held_back(session.link)
+                yield await shared.channel()
+            except BaseException as exc:
+                if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
+                    # Who waited has left, perhaps because the broker says nothing any more. Others are on this
+                    # channel, so it is asked on another one.
+                    self._ask(session)
+                    raise
+                known = explain_use(await _reason(exc, session.link), session.link.address, doing)
+                if known is None:
+                    raise
+                raise known from exc
+
+    def _ask(self, session: _Session) -> None:
+        """Find out whether the broker still answers; if it does not, the connection is given up."""
+        if session.asked is None or session.asked.done():
+            session.asked = task = asyncio.create_task(_answers(session.link))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """Say goodbye. Safe twice; the next use connects anew."""
@@ -151,6 +231,17 @@ async def _close(session: _Session, channel: Channel) -> None:
         session.link.wire.abort()
     finally:
         session.places.release()
+
+
+async def _answers(link: Link) -> None:
+    try:
+        async with asyncio.timeout(GOODBYE_S):
+            channel = await link.new_channel(link.free_number(), confirms=False)
+            await channel.close()
+    except (TimeoutError, asyncio.CancelledError):
+        link.wire.abort()
+    except Exception:  # whatever it said, it is there
+        return
 
 
 async def _reason(error: BaseException, link: Link) -> BaseException:

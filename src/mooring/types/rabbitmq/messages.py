@@ -109,6 +109,9 @@ class Batch(Answer):
     )
 
 
+_NO_PROPERTIES = frozenset({"value", "encoding", "routing_key"})
+
+
 class Properties:
     """The properties that a connection gives to each message."""
 
@@ -129,6 +132,8 @@ class Properties:
 
     def of(self, message: Message) -> Basic.Properties:
         """Those of *message*. Raises `Misconfigured` where a header cannot be sent."""
+        if message.model_fields_set <= _NO_PROPERTIES:
+            return self._finished(Basic.Properties(**self._usual))
         own: dict[str, Any] = {
             "headers": message.headers,
             "message_id": message.message_id,
@@ -144,7 +149,10 @@ class Properties:
         }
         if message.headers:
             _check_headers(message.headers)
-        properties = Basic.Properties(**{**self._usual, **{name: own[name] for name in own if own[name] is not None}})
+        given = {name: value for name, value in own.items() if value is not None}
+        return self._finished(Basic.Properties(**{**self._usual, **given}))
+
+    def _finished(self, properties: Basic.Properties) -> Basic.Properties:
         if self._cluster:
             # AMQP 0-9-1 keeps its place and no longer says what it is for; the driver would refuse it as an argument.
             properties.cluster_id = self._cluster

@@ -171,7 +171,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         assert self.transport is not None
         self.transport.sendto(message)
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]  # the transport of its own kind
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -198,7 +198,7 @@ class _Stream(asyncio.Protocol):
         assert self.transport is not None
         self.transport.write(message)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # the transport of its own kind
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import asyncssh
 import pytest
 import uvloop
-from tests.support.fileservers import serving_us, end_sessions, files_of
+from tests.support.fileservers import end_sessions, files_of, serving_us
 from tests.support.services import Service, black_hole, closed_port, service
 
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable

@@ -96,8 +96,8 @@ def _files(kafka: Service, stores: dict[str, str], kind: str) -> dict[str, Store
     files = kafka.certificates
     key = load_pem_private_key(Path(files["client_key"]).read_bytes(), None)
     certificate, *issuers = load_pem_x509_certificates(Path(files["client"]).read_bytes())
-    client = Identity(key, certificate, tuple(issuers))  # type: ignore[arg-type]
-    authority = Identity(key, load_pem_x509_certificates(Path(kafka.ca).read_bytes())[0])  # type: ignore[arg-type]
+    client = Identity(key, certificate, tuple(issuers))  # type: ignore[arg-type]  # an elliptic one, as the test CA makes them
+    authority = Identity(key, load_pem_x509_certificates(Path(kafka.ca).read_bytes())[0])  # type: ignore[arg-type]  # an elliptic one, as the test CA makes them
     with tempfile.TemporaryDirectory() as folder:
         tools = Tools(Path(folder))
         made = {"keyStoreName": tools.converted(client, kind), "trustStoreName": tools.trusting(kind, authority)}

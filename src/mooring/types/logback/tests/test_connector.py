@@ -107,7 +107,7 @@ LOGGERS = [
 def ours(event: Event) -> str:
     moment = datetime.fromtimestamp(event.millis / 1000, UTC)
     entry = Entry(
-        text=event.message, level=event.level, logger=event.logger, thread=event.thread, timestamp=moment  # type: ignore[arg-type]
+        text=event.message, level=event.level, logger=event.logger, thread=event.thread, timestamp=moment  # type: ignore[arg-type]  # a datetime, which pydantic takes
     )  # fmt: skip
     return Layout(event.pattern, "x").line(entry).decode()
 

@@ -12,8 +12,8 @@ from tests.support.logs import FakeLogServer, held, matching, until, wait_for
 from tests.support.services import Service, black_hole, closed_port, service
 
 from mooring.errors import ConnectorError, InvalidConfig, Misconfigured, Rejected, Unreachable
-from mooring.plugin import oneway
 from mooring.plugin.materials import Store
+from mooring.plugin.oneway import outbox
 from mooring.testing.live import connected
 from mooring.types.syslog.model import FACILITIES, SEVERITIES
 from mooring.types.syslog.tests.target import identity
@@ -410,7 +410,7 @@ async def test_no_send_hangs_while_connections_are_cut():
 
 async def test_a_server_that_takes_nothing_is_given_up(monkeypatch):
     """When the other side stops reading, the writer gives up after a while, and says that some may have arrived."""
-    monkeypatch.setattr(oneway, "WRITE_S", 0.3)
+    monkeypatch.setattr(outbox, "WRITE_S", 0.3)
     async with FakeLogServer(reads=False) as fake, connected(body(fake.port)) as guard:
         with pytest.raises(Unreachable) as caught:
             await asyncio.gather(*(guard.use("send", {"text": "x" * 60_000}, 20) for _ in range(60)))
