@@ -4,6 +4,7 @@ import os
 import pwd
 import secrets
 import socket
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -67,6 +68,8 @@ class Sshd(Server):
             "fingerprints": {},
             "log": str(context.log(self.name)),
         }
+        # What an earlier run left behind would keep the user as it is.
+        subprocess.run(["pkill", "-KILL", "-u", _OWNER], check=False)
         run(["usermod", "--home", str(home), _OWNER])
         lines = [_CONFIG.format(port=port, folder=folder, user=_OWNER)]
         for kind in _KINDS:

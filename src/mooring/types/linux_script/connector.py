@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -112,7 +112,7 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
 
     async def _run(self, connect: Connect, request: RunRequest) -> Ran:
         """Run it in a session of its own, which is over afterwards, and so is what ran in it."""
-        process, host_key = await _begun(connect, request.line)
+        process, host_key = await self._begin(connect, request.line)
         self._processes.add(process)
         out, err = _Kept(process), _Kept(process)
         timed_out = False
@@ -127,9 +127,7 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
             await _kill(process)
         except BaseException:
             # The caller has gone, and cannot wait until what still runs over there is dead.
-            ending = asyncio.create_task(_kill(process))
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+            self._end_later(_kill(process))
             raise
         finally:
             self._processes.discard(process)
@@ -150,6 +148,20 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
             signal=ended,
             host_key=host_key,
         )
+
+    async def _begin(self, connect: Connect, line: str) -> tuple[asyncssh.SSHClientProcess[bytes], str]:
+        """As `_begun`; where the caller goes while the server has been asked, what it then begins is killed."""
+        beginning = asyncio.create_task(_begun(connect, line))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            self._end_later(_kill_begun(beginning))
+            raise
+
+    def _end_later(self, ending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(ending)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
     @property
     def _at(self) -> str:
@@ -229,6 +241,13 @@ async def _feed(stdin: Any, data: bytes) -> None:
             stdin.write(data[start : start + BLOCK_BYTES])
             await stdin.drain()
         stdin.write_eof()
+
+
+async def _kill_begun(beginning: asyncio.Task[tuple[asyncssh.SSHClientProcess[bytes], str]]) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error, ConnectorError):
+        async with asyncio.timeout(CONNECT_S):
+            process, _ = await beginning
+        await _kill(process)
 
 
 async def _kill(process: asyncssh.SSHClientProcess[bytes]) -> None:

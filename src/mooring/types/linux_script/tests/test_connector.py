@@ -190,6 +190,22 @@ async def test_what_nobody_waits_for_any_longer_is_killed(sshd):
         assert not await is_running(f"sleep {seconds}", expected=False)
 
 
+async def test_what_was_only_just_asked_for_is_killed(sshd):
+    """Where the caller gives up before the server has said that it runs, it does not go on either."""
+    marks = [mark() for _ in range(60)]
+
+    async with connected(at(sshd)) as guard:
+        await guard.use("run", {"command": "true"})
+        for place, seconds in enumerate(marks):
+            running = asyncio.create_task(guard.use("run", {"command": "sleep", "arguments": [seconds]}))
+            await asyncio.sleep(place * 0.0002)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await asyncio.sleep(0.5)
+
+    assert [seconds for seconds in marks if await is_running(f"sleep {seconds}", expected=False)] == []
+
+
 async def test_what_runs_when_the_connection_closes_is_killed(sshd):
     """At its end a connection leaves nothing behind on the other side, and the caller hears of it."""
     seconds = mark()
@@ -395,6 +411,7 @@ async def test_a_connection_that_is_lost_in_a_run_is_told(sshd):
         await asyncio.to_thread(end_sessions, sshd)
         with pytest.raises(Unreachable):
             await running
+    subprocess.run(["pkill", "-f", f"sleep {seconds}"], check=False)
 
 
 async def test_a_cut_connection_heals(sshd):
