@@ -42,9 +42,9 @@ class Access:
             await self._store.commit(TouchTokens(used))
 
 
-def require(actor: Actor, grant: str) -> None:
-    """Raises `NotPermitted` unless *actor* holds *grant*."""
-    if not actor.may(grant):
+def require(actor: Actor, grant: str, project_id: str | None = None) -> None:
+    """Raises `NotPermitted` unless *actor* holds *grant*: in that project, or, without one, everywhere."""
+    if not actor.may(grant, project_id):
         raise NotPermitted(
             "You do not have permission to perform this action", hint=f"The token needs the grant {grant}."
         )

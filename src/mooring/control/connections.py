@@ -108,7 +108,7 @@ class Connections:
     async def get(self, actor: Actor, project_name: str, name: str) -> tuple[str, int]:
         """The document of a connection and its generation; with its secrets where the actor may see them."""
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:view")
+        require(actor, "connections:view", project.id)
         if not name.strip():
             raise BadRequest("Connection name can not be empty!")
         if actor.may("secrets:reveal"):
@@ -152,10 +152,10 @@ class Connections:
             InvalidConfig: the draft is not valid; `SecretRequired` where it would take a kept secret elsewhere.
         """
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:test")
+        require(actor, "connections:test", project.id)
         if raw is not None:
             # A draft sends a worker, and perhaps a kept secret, wherever it says.
-            require(actor, "connections:manage")
+            require(actor, "connections:manage", project.id)
         _check_name(name, "Connection name")
         connection = await self._store.connection(project.id, name_key(name))
         if raw is None:
@@ -206,7 +206,7 @@ class Connections:
         self, actor: Actor, project_name: str, type_name: str | None
     ) -> tuple[Project, ConnectionType | None]:
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:view")
+        require(actor, "connections:view", project.id)
         return project, self._registry.get(type_name) if type_name else None
 
     # writing
@@ -214,7 +214,7 @@ class Connections:
     async def check_change(self, actor: Actor, project_name: str, path_name: str) -> Project:
         """The project, where *actor* may change a connection of that name in it: what is refused before the body."""
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:manage")
+        require(actor, "connections:manage", project.id)
         _check_name(path_name, "Connection name")
         return project
 

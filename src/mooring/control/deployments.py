@@ -62,7 +62,7 @@ class Deployments:
 
     async def _connection(self, actor: Actor, project_name: str, name: str) -> Connection:
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:view")
+        require(actor, "connections:view", project.id)
         connection = await self._store.connection(project.id, name_key(name))
         if connection is None:
             raise NotFound(f"Connection (name: {name}) was not found!")

@@ -96,7 +96,7 @@ class Materials:
             project = await visible_project(self._store, actor, name)
         except NotFound:
             raise NotFound(f"Project({name}) was not found or user does not have privilege to access it!") from None
-        require(actor, grant)
+        require(actor, grant, project.id)
         return project
 
     async def environments(self, project: Project) -> list[Environment]:

@@ -241,9 +241,9 @@ class Actor:
     request_id: str = ""
     address: str = ""
 
-    def may(self, grant: str) -> bool:
-        """Whether the actor holds *grant*."""
-        return grant in self.grants
+    def may(self, grant: str, project_id: str | None = None) -> bool:
+        """Whether the actor holds *grant*: in that project, or, without one, everywhere."""
+        return grant in self.grants and (project_id is None or self.sees(project_id))
 
     def sees(self, project_id: str) -> bool:
         """Whether the project exists for this actor."""
