@@ -71,7 +71,11 @@ class _Descriptor:
         self.pieces, self.masked = pieces, masked
 
     def read(self, start: int, end: int) -> None:
-        if self._groups(start, end, 0) != end or not self.pieces.hosts or self.pieces.database is None:
+        # One group, and nothing beside it: what comes behind the first one is no part of the address.
+        whole = self._GROUP.match(self.masked, start, end)
+        if whole is None or whole[1].upper() != "DESCRIPTION" or self._groups(whole.end(), end, 1) != end - 1:
+            raise malformed("must be one (DESCRIPTION=...) in balanced brackets")
+        if not self.pieces.hosts or self.pieces.database is None:
             raise malformed("its (DESCRIPTION=...) must have an address with a host, and a SERVICE_NAME or SID")
 
     def _groups(self, position: int, end: int, depth: int) -> int:
