@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: run test install check fix docs bench services type lock clean
+.PHONY: run test install check fix docs bench fuzz services type lock clean
 
 run: $(STAMP)        ## Start a control plane and one worker on this machine
 	$(BIN)/mooring dev
@@ -34,6 +34,9 @@ docs: $(STAMP)       ## Build the documentation as a site, into build/site
 
 bench: $(STAMP)      ## Measure, side by side with a baseline
 	$(BIN)/python -m bench $(ARGS)
+
+fuzz: $(STAMP)       ## Ask what strangers may ask, by the hundred thousand: make fuzz ARGS="--minutes 5"
+	$(BIN)/python -m tools.fuzz $(ARGS)
 
 services: $(STAMP)   ## Install and start the real servers that live tests use
 	$(BIN)/python -m tools.services start

@@ -28,3 +28,13 @@ def test_anything_else_is_no_number(given):
         read_config(Model, {"number": given})
 
     assert [problem.path for problem in caught.value.problems] == ["/number"]
+
+
+@pytest.mark.parametrize("key", ["a(b)", "list[int]", "failover:(x)", "[]", "()"])
+def test_an_unknown_key_with_brackets_is_named(key):
+    """An unknown key is refused by its own name, whatever brackets stand in it."""
+    with pytest.raises(InvalidConfig) as caught:
+        read_config(Model, {"number": 1, key: 1})
+
+    assert [problem.code for problem in caught.value.problems] == ["unknown_field"]
+    assert key in caught.value.problems[0].message

@@ -91,7 +91,11 @@ def problems_of(exc: ValidationError, known_keys: Any = None) -> list[Problem]:
     problems = []
     seen: set[tuple[str, str]] = set()
     for error in exc.errors(include_url=False, include_input=False, include_context=True):
-        path = [part for part in error["loc"] if not _is_branch(part)]
+        *above, last = error["loc"] or ("",)
+        path = [part for part in above if not _is_branch(part)]
+        # Whoever wrote an unknown key may have written brackets into it.
+        if error["loc"] and (error["type"] == "extra_forbidden" or not _is_branch(last)):
+            path.append(last)
         problem = _problem(error, path, known_keys)
         if (problem.path, problem.code) not in seen:
             seen.add((problem.path, problem.code))

@@ -1,0 +1,128 @@
+"""`make fuzz`, for some seconds: and that it would notice."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from tools.fuzz import bodies, counts, http, oracle, requests
+from tools.fuzz.door import Answered, Asked, ask
+from tools.fuzz.findings import Findings
+
+from mooring.api.routes import ROUTES
+
+QUICK_S = 5.0
+GET = Asked("GET", b"/apiops/projects")
+JSON_TYPE = [(b"content-type", b"application/json"), (b"x-request-id", b"req_1")]
+
+
+def test_the_api_withstands_a_quick_run():
+    """Requests of all sorts to the whole API for some seconds: nothing is found."""
+    findings = Findings("http", 0, folder=None)
+    ends = time.monotonic() + QUICK_S
+
+    asked = http.run(random.SystemRandom().randrange(2**32), 4_000, findings, lambda: time.monotonic() > ends)
+
+    assert findings.sorts == {}
+    assert asked > 100
+
+
+def test_it_gets_through():
+    """What is drawn is not only refused: a good share of it is accepted, and most of the documented refusals happen."""
+    findings = Findings("http", 0, folder=None)
+
+    http.run(1, 2_500, findings, lambda: False)
+
+    assert findings.statuses[200] > 300
+    assert {200, 400, 401, 404, 405} <= findings.statuses.keys()
+
+
+def answering(status: int, body: object, headers: list[tuple[bytes, bytes]] = JSON_TYPE):
+    async def app(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(
+            {"type": "http.response.body", "body": body if isinstance(body, bytes) else json.dumps(body).encode()}
+        )
+
+    return app
+
+
+def error(description: str, **more: object) -> dict[str, object]:
+    return {"error": "bad_request", "error_description": description, **more}
+
+
+@pytest.mark.parametrize(
+    ("app", "noticed"),
+    [
+        (answering(500, error("An unexpected error occurred")), "5xx: 500"),
+        (answering(200, {"result": oracle.SECRET}), "a secret came back"),
+        (answering(400, error(f"port {oracle.CANARY} is wrong")), "a sent value came back in an error"),
+        (answering(400, error("x", errors=[{"path": "/a", "code": "x", "message": oracle.CANARY}])), "a sent value came back in a problem"),
+        (answering(400, error('Traceback: File "x", line 1')), "innards: Traceback"),
+        (answering(400, error("UNIQUE failed: sqlite")), "innards: sqlite"),
+        (answering(400, {"detail": "no"}), "an error of another shape"),
+        (answering(400, b"<html>"), "an error that is not JSON"),
+        (answering(418, error("x")), "undocumented status 418"),
+        (answering(429, error("x")), "429 without Retry-After"),
+        (answering(200, b"{", JSON_TYPE), "not JSON"),
+        (answering(200, {}, JSON_TYPE[:1]), "no request id"),
+    ],
+)  # fmt: skip
+async def test_planted_faults_are_noticed(app, noticed):
+    """An application with a planted fault is found out."""
+    answered = await ask(app, GET)
+
+    assert list(oracle.wrong(GET, answered)) == [noticed]
+
+
+async def test_an_exception_is_noticed():
+    """An exception that leaves the application is a server error."""
+
+    async def app(scope, receive, send) -> None:
+        raise KeyError("x")
+
+    findings = Findings("http", 0, folder=None)
+    await http.Session(app, {"admin": ""}, findings, random.Random(1)).ask(GET)
+
+    assert findings.server_errors == 1
+
+
+def test_slow_answers_are_noticed():
+    """An answer that takes over a second."""
+    answered = Answered(200, {"x-request-id": "r"}, b"", 1.5, True)
+
+    assert list(oracle.wrong(GET, answered)) == ["slow: 1.50 s"]
+
+
+def test_every_route_is_asked():
+    """Every route of the table is drawn, sooner or later."""
+    draw = random.Random(5)
+    drawn = {
+        (asked.method, len(asked.path.strip(b"/").split(b"/")))
+        for asked in (requests.drawn(draw, {}, {"admin": "x"}) for _ in range(3_000))
+    }
+
+    assert {(card.method, len(card.path.strip("/").split("/"))) for card in ROUTES} <= drawn
+
+
+@pytest.mark.parametrize("card", bodies.cards(), ids=lambda card: card.name)
+def test_good_bodies_hold_the_known_secret(card):
+    """The body that all others of its type are made of has the secret that no answer may show."""
+    if card.name in ("logback", "syslog", "graylog"):
+        pytest.skip("its example has no secret")
+
+    assert oracle.SECRET in json.dumps(bodies.good_body(card))
+
+
+def test_counts_add_up(tmp_path: Path):
+    """Counts accumulate, and the next run begins behind the last round."""
+    file = tmp_path / "count.json"
+
+    counts.add("http", 100, 7, 0, 1, file)
+    counts.add("http", 50, 8, 2, 0, file)
+
+    found = counts.read(file)["http"]
+    assert (found.requests, found.last_seed, found.server_errors, found.other) == (150, 8, 2, 1)
