@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from mooring.control import destinations
 from mooring.control.access import require, visible_project
 from mooring.control.auditing import entry
 from mooring.control.deployments import Deployments
@@ -28,7 +29,6 @@ from mooring.errors import (
     NotFound,
     PreconditionFailed,
     Problem,
-    SecretRequired,
 )
 from mooring.kit.clock import iso, now_ms
 from mooring.kit.ids import new_id
@@ -177,7 +177,7 @@ class Connections:
             stored = _Stored(connection, card)
             secrets, _ = await self._open(connection)
             config, kept = _merged(stored, body, secrets)
-            _guard_destination(stored, config, secrets, kept)
+            destinations.check(stored.config(secrets), config, kept)
         public, opened = split(card.config, config.wire())
         return Candidate(
             connection.id if connection else new_id("con"), project, name, card.name, public, opened,
@@ -284,7 +284,7 @@ class Connections:
             raise _taken(name)
         secrets, sealed = await self._open(connection)
         config, kept = _merged(stored, body, secrets)
-        _guard_destination(stored, config, secrets, kept)
+        destinations.check(stored.config(secrets), config, kept)
         draft = self._draft(project, stored.card, body, name, config, connection, secrets, sealed)
         if draft.connection.generation == connection.generation:
             deployments = await self._deployments.latest(connection)
@@ -469,6 +469,10 @@ class _Stored:
         self.document: dict[str, Any] = json.loads(connection.document)
         self.public = typed_fields(self.document)
 
+    def config(self, secrets: Mapping[str, str]) -> ConnectionConfig | None:
+        """As it stands; None where this version does not take it any more."""
+        return destinations.stored_config(self.card.config, self.public, secrets)
+
 
 def _check_name(name: str, what: str) -> None:
     if not name.strip():
@@ -520,30 +524,6 @@ def _merged(stored: _Stored, body: ConnectionBody, secrets: Mapping[str, str]) -
             fields.update((name, stored.public[name]) for name in left_out)
             fields, more = join(stored.card.config, fields, secrets)
             kept |= more
-
-
-def _guard_destination(stored: _Stored, config: ConnectionConfig, secrets: Mapping[str, str], kept: set[str]) -> None:
-    """A kept secret never follows a changed destination. Raises `SecretRequired` naming what to send again."""
-    if not kept:
-        return
-    try:
-        before = read_config(stored.card.config, join(stored.card.config, stored.public, secrets)[0]).destination()
-    except InvalidConfig:
-        # Kept by a version with other rules: nobody can tell where its secrets were meant to go.
-        before = {"the stored settings, which this version does not take any more,": None}
-    after = config.destination()
-    moved = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    if moved:
-        raise SecretRequired(
-            [
-                Problem(
-                    "/" + key,
-                    "secret_required",
-                    f"{key} must be sent again, because {', '.join(moved)} changed and a stored secret never follows a changed destination",
-                )
-                for key in sorted(kept)
-            ]
-        )
 
 
 def _secret_fields(model: type[ConnectionConfig], sealed: Mapping[str, SealedSecret]) -> dict[str, Any]:

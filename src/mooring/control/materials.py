@@ -16,6 +16,7 @@ from mooring.control.auditing import entry
 from mooring.control.connections import Ask
 from mooring.control.deployments import Deployments
 from mooring.control.parcels import material_place
+from mooring.control.references import named
 from mooring.control.retrying import undisturbed
 from mooring.control.verdict import MAX_FAILURES, Failure, Tally, worst
 from mooring.domain.names import name_key, why_not_a_name
@@ -53,7 +54,6 @@ from mooring.store.base import (
 from mooring.wire.envelope import dumps
 
 OPENED, FILE, PASSWORD = "opened", "file", "password"
-MAX_NAMED = 20
 
 
 @record
@@ -197,7 +197,7 @@ class Materials:
         warnings = []
         if users:
             warnings.append(
-                {"path": "", "code": "in_use", "message": f"it was in use by: {self._named(actor, material, users)}"}
+                {"path": "", "code": "in_use", "message": f"it was in use by: {named(actor, material.project, users)}"}
             )
         return await self._answer(actor, material, environments, committed.deployments, ask, warnings, deleted=True)
 
@@ -217,20 +217,9 @@ class Materials:
         users = await self._store.material_users(before)
         if users:
             raise InUse(
-                f"{before.noun.capitalize()} (name: {before.name}) is in use by: {self._named(actor, before, users)}",
+                f"{before.noun.capitalize()} (name: {before.name}) is in use by: {named(actor, before.project, users)}",
                 hint="Make one of the new name, point them at it, then delete this one.",
             )
-
-    def _named(self, actor: Actor, material: Material, users: Sequence[Any]) -> str:
-        """The connections among *users* that *actor* may know of, and how many others there are."""
-        seen = [
-            connection.name if connection.project == material.project else f"{project}/{connection.name}"
-            for connection, project in users
-            if actor.sees(connection.project)
-        ]
-        shown = seen[:MAX_NAMED]
-        more = len(users) - len(shown)
-        return ", ".join([*shown, *([f"{more} more"] if more else [])])
 
     def _sealed(
         self, material: Material, given: Sequence[Given], before: Sealed | None

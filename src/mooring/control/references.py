@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from mooring.domain.records import Environment, FoundMaterial, Project, Reference
+from mooring.domain.records import Actor, Connection, Environment, FoundMaterial, Project, Reference
 from mooring.errors import InvalidConfig, MooringError, Problem
 from mooring.kit.clock import iso, now_ms
 from mooring.kit.log import log
@@ -25,6 +25,7 @@ from mooring.store.base import IndexReferences, SetMeta, Store
 from mooring.wire.body import typed_fields
 from mooring.wire.envelope import dumps
 
+MAX_NAMED = 20
 SOON_MS = 30 * 24 * 3600 * 1000
 USES = ',"uses":['
 """What stands in a document that uses materials, and in no other: a text of its own would have its quotes escaped."""
@@ -50,6 +51,22 @@ def references_in(config: ConnectionConfig) -> tuple[Reference, ...]:
 def shown(references: Sequence[Reference]) -> list[dict[str, str]]:
     """*references* as a connection's document shows them."""
     return [{"field": each.field, "kind": each.noun, "name": each.name} for each in references]
+
+
+def named(actor: Actor, home: str | None, users: Sequence[tuple[Connection, str]]) -> str:
+    """
+    The connections among *users* (each with its project's name) that *actor* may know of, and how many others there are.
+
+    Those of the project *home* go by their name alone.
+    """
+    seen = [
+        connection.name if connection.project == home else f"{project}/{connection.name}"
+        for connection, project in users
+        if actor.sees(connection.project)
+    ]
+    told = seen[:MAX_NAMED]
+    more = len(users) - len(told)
+    return ", ".join([*told, *([f"{more} more"] if more else [])])
 
 
 class References:
