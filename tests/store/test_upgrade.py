@@ -26,7 +26,7 @@ def make_older(path: Path) -> None:
     for table in ("materials", "material_contents", "material_secrets", "connection_references"):
         db.execute(f"DROP TABLE {table}")
     db.execute("ALTER TABLE connections DROP COLUMN refers")
-    db.execute("DELETE FROM meta WHERE key = 'references indexed'")
+    db.execute("DELETE FROM meta WHERE key LIKE '% indexed'")
     db.execute("PRAGMA user_version = 1")
     db.close()
 
@@ -50,6 +50,19 @@ async def test_an_older_data_directory_is_upgraded_in_place(tmp_path: Path) -> N
         assert user is not None and [each.name for each in user.references] == ["mine"]
         assert "1 connection" in made["deploymentResult"]["environmentResults"][0]["message"]
         assert one(await http.get(connection_path("uses")))["warnings"] == []
+
+
+async def test_variables_that_were_named_before_are_followed(tmp_path: Path) -> None:
+    """Also where they stand in a secret, which has to be opened to see them."""
+    async with opened_here(tmp_path) as opened, client_of(opened.plane, opened.token) as http:
+        headers = [{"name": "Authorization", "value": "Bearer ${KEY}"}]
+        await http.post(connection_path("uses"), json=webhook("uses", fullUrl="https://${HOST}/", headerList=headers))
+    make_older(tmp_path / "mooring.db")
+
+    async with opened_here(tmp_path) as opened, client_of(opened.plane, opened.token) as http:
+        used = one(await http.get(connection_path("uses")))["uses"]
+
+    assert {(each["kind"], each["name"]) for each in used} == {("variable", "HOST"), ("variable", "KEY")}
 
 
 async def test_it_is_upgraded_once(tmp_path: Path) -> None:

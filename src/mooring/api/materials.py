@@ -31,26 +31,24 @@ _CERTIFICATE_FIELDS = ("certificateName", "alias", "certificateDescription", "en
 
 async def find_keystores(request: Request, actor: Actor) -> Response:
     found = await plane_of(request).keystores.list_all(actor, request.path_params["project"])
-    return _listed(request, found)
+    return listed_page(request, found)
 
 
 async def get_keystore(request: Request, actor: Actor) -> Response:
     path = request.path_params
-    return _one(*await plane_of(request).keystores.get(actor, path["project"], path["name"]))
+    return one(*await plane_of(request).keystores.get(actor, path["project"], path["name"]))
 
 
 async def create_keystore(request: Request, actor: Actor) -> Response:
     keystores, project = plane_of(request).keystores, request.path_params["project"]
-    values, ask = await _asked(request, _keystore_form, lambda: keystores.check_change(actor, project))
+    values, ask = await asked(request, _keystore_form, lambda: keystores.check_change(actor, project))
     return Json(await keystores.create(actor, project, values, ask))
 
 
 async def import_keystore(request: Request, actor: Actor) -> Response:
     """As a form only; with `override` an existing keystore is replaced."""
     keystores, project = plane_of(request).keystores, request.path_params["project"]
-    values, ask = await _asked(
-        request, _keystore_form, lambda: keystores.check_change(actor, project), takes_json=False
-    )
+    values, ask = await asked(request, _keystore_form, lambda: keystores.check_change(actor, project), takes_json=False)
     override = values.pop("override", "").strip().lower()
     if override not in ("", "true", "false"):
         raise InvalidConfig([Problem("/override", "invalid", "override is not valid: must be true or false")])
@@ -62,7 +60,7 @@ async def import_keystore(request: Request, actor: Actor) -> Response:
 
 async def update_keystore(request: Request, actor: Actor) -> Response:
     keystores, path = plane_of(request).keystores, request.path_params
-    values, ask = await _asked(
+    values, ask = await asked(
         request, _keystore_form, lambda: keystores.check_change(actor, path["project"], path["name"])
     )
     return Json(await keystores.update(actor, path["project"], path["name"], values, ask))
@@ -70,7 +68,7 @@ async def update_keystore(request: Request, actor: Actor) -> Response:
 
 async def delete_keystore(request: Request, actor: Actor) -> Response:
     keystores, path = plane_of(request).keystores, request.path_params
-    ask = await _ask(request, b"", lambda: keystores.check_change(actor, path["project"], path["name"]))
+    ask = await without_body(request, b"", lambda: keystores.check_change(actor, path["project"], path["name"]))
     return Json(await keystores.delete(actor, path["project"], path["name"], ask))
 
 
@@ -79,23 +77,23 @@ async def delete_keystore(request: Request, actor: Actor) -> Response:
 
 async def find_certificates(request: Request, actor: Actor) -> Response:
     found = await plane_of(request).certificates.list_all(actor, request.path_params["project"])
-    return _listed(request, found)
+    return listed_page(request, found)
 
 
 async def get_certificate(request: Request, actor: Actor) -> Response:
     path = request.path_params
-    return _one(*await plane_of(request).certificates.get(actor, path["project"], path["name"]))
+    return one(*await plane_of(request).certificates.get(actor, path["project"], path["name"]))
 
 
 async def create_certificate(request: Request, actor: Actor) -> Response:
     certificates, project = plane_of(request).certificates, request.path_params["project"]
-    values, ask = await _asked(request, _certificate_form, lambda: certificates.check_change(actor, project))
+    values, ask = await asked(request, _certificate_form, lambda: certificates.check_change(actor, project))
     return Json(await certificates.create(actor, project, values, ask))
 
 
 async def update_certificate(request: Request, actor: Actor) -> Response:
     certificates, path = plane_of(request).certificates, request.path_params
-    values, ask = await _asked(
+    values, ask = await asked(
         request, _certificate_form, lambda: certificates.check_change(actor, path["project"], path["name"])
     )
     return Json(await certificates.update(actor, path["project"], path["name"], values, ask))
@@ -103,7 +101,7 @@ async def update_certificate(request: Request, actor: Actor) -> Response:
 
 async def delete_certificate(request: Request, actor: Actor) -> Response:
     certificates, path = plane_of(request).certificates, request.path_params
-    ask = await _ask(request, b"", lambda: certificates.check_change(actor, path["project"], path["name"]))
+    ask = await without_body(request, b"", lambda: certificates.check_change(actor, path["project"], path["name"]))
     return Json(await certificates.delete(actor, path["project"], path["name"], ask))
 
 
@@ -118,29 +116,29 @@ async def export_certificate(request: Request, actor: Actor) -> Response:
 # requests
 
 
-async def _asked(
+async def asked(
     request: Request,
-    of_form: Callable[[dict[str, Part]], dict[str, Any]],
+    of_form: Callable[[dict[str, Part]], dict[str, Any]] | None,
     check: Callable[[], Awaitable[Any]],
     *,
     takes_json: bool = True,
 ) -> tuple[dict[str, Any], Ask]:
     """
-    What the body says, whichever way it was sent, and what is asked beside it.
+    What the body says, whichever way it was sent, and what is asked beside it. Without *of_form* it is no form.
 
     Where one of them is wrong, *check* looks at project, permission and name first: the order of refusals.
     """
     try:
         content_type = header(request, b"content-type") or ""
         kind = content_type.partition(";")[0].strip().lower()
-        if kind == "multipart/form-data":
+        if kind == "multipart/form-data" and of_form is not None:
             raw = await body_of(request)
             values = of_form(read_form(content_type, raw))
             # The boundary is drawn anew for each attempt: what is compared is what the form says.
             return values, ask_of(request, dumps(values).encode())
         if kind != "application/json" or not takes_json:
-            either = "application/json or multipart/form-data" if takes_json else "multipart/form-data"
-            raise BadRequest(f"Content-Type must be {either}")
+            kinds = [*(["application/json"] if takes_json else []), *(["multipart/form-data"] if of_form else [])]
+            raise BadRequest(f"Content-Type must be {' or '.join(kinds)}")
         raw = await body_of(request)
         return object_in(raw), ask_of(request, raw)
     except NotAForm as exc:
@@ -151,7 +149,7 @@ async def _asked(
         raise
 
 
-async def _ask(request: Request, raw: bytes, check: Callable[[], Awaitable[Any]]) -> Ask:
+async def without_body(request: Request, raw: bytes, check: Callable[[], Awaitable[Any]]) -> Ask:
     try:
         return ask_of(request, raw)
     except BadRequest:
@@ -204,11 +202,11 @@ def _check_fields(form: dict[str, Part], known: set[str]) -> None:
 # answers
 
 
-def _one(material: Material, shown: dict[str, Any]) -> Response:
+def one(material: Material, shown: dict[str, Any]) -> Response:
     return Json(listed([dumps(shown)]), ((b"etag", b'"%d"' % material.generation),))
 
 
-def _listed(request: Request, found: list[tuple[Material, dict[str, Any]]]) -> Response:
+def listed_page(request: Request, found: list[tuple[Material, dict[str, Any]]]) -> Response:
     """All of them, or a page, as connections are listed."""
     query = request.query_params
     limit = whole(request, "limit", 100, 1, MAX_PAGE)

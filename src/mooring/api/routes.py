@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mooring.api import connections, materials, platform
+from mooring.api import connections, materials, platform, variables
 from mooring.wire.bodies import EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody
 from mooring.wire.frames import Enrolment
 from mooring.wire.materials import CertificateBody, KeystoreBody
+from mooring.wire.variables import VariableBody
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -45,6 +46,7 @@ _CONNECTIONS = f"{_PROJECT}/connections"
 _CONNECTION = f"{_CONNECTIONS}/{{name}}"
 _KEYSTORES = f"{_PROJECT}/keystores"
 _CERTIFICATES = f"{_PROJECT}/certificates"
+_VARIABLES = f"{_PROJECT}/environmentVariables"
 _MUTATION = ("waitSeconds",)
 _PAGING = ("page", "size", "sort", "cursor", "limit")
 _UPLOAD = 4 * 1024 * 1024
@@ -73,6 +75,11 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("DELETE", f"{_CERTIFICATES}/{{name}}", materials.delete_certificate, "Delete a certificate", "Certificates", "material", query=_MUTATION, errors=(400, 404, 409, 412)),
     RouteCard("GET", f"{_CERTIFICATES}/{{name}}/export", materials.export_certificate, "The certificate of each environment, as a ZIP file", "Certificates", "zip", errors=(400, 404)),
     RouteCard("GET", f"{_CERTIFICATES}/{{name}}/export-file", materials.export_certificate, "The same under its newer name", "Certificates", "zip", errors=(400, 404)),
+    RouteCard("GET", _VARIABLES, variables.find, "List environment variables", "Environment variables", "variables", query=_PAGING, errors=(400, 404)),
+    RouteCard("POST", f"{_VARIABLES}/{{name}}", variables.create, "Create an environment variable", "Environment variables", "material", VariableBody, query=_MUTATION, errors=(400, 404, 409)),
+    RouteCard("GET", f"{_VARIABLES}/{{name}}", variables.get, "Get an environment variable", "Environment variables", "variables", errors=(400, 404)),
+    RouteCard("PUT", f"{_VARIABLES}/{{name}}", variables.update, "Update or rename an environment variable", "Environment variables", "material", VariableBody, query=_MUTATION, errors=(400, 404, 409, 412)),
+    RouteCard("DELETE", f"{_VARIABLES}/{{name}}", variables.delete, "Delete an environment variable", "Environment variables", "material", query=_MUTATION, errors=(400, 404, 409, 412)),
     RouteCard("GET", "/apiops/connection-types", connections.types, "Connection types", "Connection types", "objects"),
     RouteCard("GET", "/apiops/connection-types/{type}", connections.one_type, "One connection type, with its JSON Schema", "Connection types", "objects", errors=(400,)),
     RouteCard("POST", "/apiops/auth/token", platform.exchange, "Exchange credentials for a token", "Tokens", "token", "form", public=True, errors=(400,)),

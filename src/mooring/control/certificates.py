@@ -168,7 +168,7 @@ class Certificates:
             description = body.certificate_description or None
         changed = _changed(before, description, old, given)
         if not changed:
-            return await self._materials.unchanged(actor, before, given, ask)
+            return await self._materials.unchanged(actor, before, [each.environment for each in given], ask)
         material = Material(
             before.id, project.id, NOUN, before.name, before.name_key, description, before.generation + 1,
             before.created_at, now_ms(),

@@ -15,6 +15,7 @@ from mooring.control import destinations
 from mooring.control.access import require, visible_project
 from mooring.control.auditing import entry
 from mooring.control.deployments import Deployments
+from mooring.control.interpolation import variables_in
 from mooring.control.parcels import Parcels
 from mooring.control.references import USES, References, references_in, shown
 from mooring.control.retrying import undisturbed
@@ -179,10 +180,10 @@ class Connections:
             config, kept = _merged(stored, body, secrets)
             destinations.check(stored.config(secrets), config, kept)
         public, opened = split(card.config, config.wire())
+        references = (*references_in(config), *variables_in(public, opened))
         return Candidate(
-            connection.id if connection else new_id("con"), project, name, card.name, public, opened,
-            references_in(config),
-        )  # fmt: skip
+            connection.id if connection else new_id("con"), project, name, card.name, public, opened, references
+        )
 
     async def list_all(
         self, actor: Actor, project_name: str, type_name: str | None, after: str | None = None, limit: int | None = None
@@ -374,6 +375,8 @@ class Connections:
         generation = 1 if before is None else before.generation + (content != before.hash)
         warnings = [as_warning(problem) for problem in config.warnings()]
         references = references_in(config)
+        if "${" in core or any("${" in secret for secret in secrets.values()):
+            references = (*references, *variables_in(public, secrets))
         rest = dumps(
             {
                 "projectName": project.name, "id": connection_id, "generation": generation,

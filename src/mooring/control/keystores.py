@@ -131,7 +131,7 @@ class Keystores:
         description = before.description if body.description is None else body.description or None
         changed = _changed(before, name, description, given, contents, sealed)
         if not changed:
-            return await self._materials.unchanged(actor, before, given, ask)
+            return await self._materials.unchanged(actor, before, [each.environment for each in given], ask)
         material = Material(
             before.id, project.id, NOUN, name, name_key(name), description, before.generation + 1, before.created_at, now_ms(),
         )  # fmt: skip

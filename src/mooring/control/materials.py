@@ -147,7 +147,17 @@ class Materials:
 
         Raises `NameTaken`, `AliasTaken`, and `Stale` where it moved meanwhile.
         """
-        contents, secrets, dropped = self._sealed(material, given, sealed)
+        return await self.keep(
+            actor, material, before, *self._sealed(material, given, sealed), changed, ask, warnings,
+            environments=[each.environment for each in given],
+        )  # fmt: skip
+
+    async def keep(
+        self, actor: Actor, material: Material, before: Material | None, contents: Sequence[MaterialContent],
+        secrets: Sequence[MaterialSecret], dropped: Sequence[tuple[str, str]], changed: Sequence[str], ask: Ask,
+        warnings: Sequence[dict[str, Any]] = (), *, environments: Iterable[str],
+    ) -> str:  # fmt: skip
+        """As `save`, with *contents* that are sealed already."""
         if before is not None:
             await self._check_rename(actor, before, material)
         action = "create" if before is None else "update"
@@ -163,9 +173,9 @@ class Materials:
         deployments: Sequence[Deployment] = committed.deployments
         if before is not None and not deployments:
             deployments = await self._standing(material)
-        return await self._answer(actor, material, [each.environment for each in given], deployments, ask, warnings)
+        return await self._answer(actor, material, environments, deployments, ask, warnings)
 
-    async def unchanged(self, actor: Actor, material: Material, given: Sequence[Given], ask: Ask) -> str:
+    async def unchanged(self, actor: Actor, material: Material, environments: Iterable[str], ask: Ask) -> str:
         """Nothing to store: how those that use it stand."""
         deployments = await self._standing(material)
         idempotency = self._idempotency(actor, ask)
@@ -173,7 +183,7 @@ class Materials:
             noted = await self._store.commit(NoteRequest(idempotency, material, deployments))
             if noted.replayed:
                 return await self._replay(actor, noted.replayed, ask)
-        return await self._answer(actor, material, [each.environment for each in given], deployments, ask)
+        return await self._answer(actor, material, environments, deployments, ask)
 
     async def delete(self, actor: Actor, project: Project, noun: str, name: str, missing: BadRequest, ask: Ask) -> str:
         """Destroy a material with all that it held; the answer's JSON."""
@@ -188,7 +198,7 @@ class Materials:
         self, actor: Actor, project: Project, noun: str, name: str, missing: BadRequest, ask: Ask
     ) -> str:
         material = await self.existing(project, noun, name, missing, ask)
-        environments = [each.environment for each in await self._store.material_contents(material.id)]
+        environments = await self._environments_of(material.id)
         users = await self._store.material_users(material)
         audit = entry(actor, "delete", noun, material.id, material.name, project=project.id)
         committed = await self._store.commit(DeleteMaterial(material, audit, self._idempotency(actor, ask)))
@@ -220,6 +230,10 @@ class Materials:
                 f"{before.noun.capitalize()} (name: {before.name}) is in use by: {named(actor, before.project, users)}",
                 hint="Make one of the new name, point them at it, then delete this one.",
             )
+
+    async def _environments_of(self, material: str) -> list[str]:
+        """Where a material has something of its own."""
+        return [each.environment for each in await self._store.material_contents(material) if each.environment]
 
     def _sealed(
         self, material: Material, given: Sequence[Given], before: Sealed | None
@@ -270,7 +284,7 @@ class Materials:
         if found.body is not None:
             return found.body
         deployments = [await self._store.deployment(each) for each in found.deployments]
-        environments = [each.environment for each in await self._store.material_contents(found.connection)]
+        environments = await self._environments_of(found.connection)
         started = [each for each in deployments if each is not None]
         result = await self._result(actor, environments, started, ask.wait_s, found.generation, ())
         return dumps({"success": True, "deploymentResult": result})

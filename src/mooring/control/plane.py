@@ -21,6 +21,7 @@ from mooring.control.projects import Projects
 from mooring.control.references import References
 from mooring.control.streams import LOOK_S, Streams
 from mooring.control.tokens import Tokens
+from mooring.control.variables import Variables
 from mooring.control.workers import Workers
 from mooring.errors import MooringError
 from mooring.kit.clock import now_ms
@@ -55,6 +56,7 @@ class Plane:
         materials = Materials(store, ring, self.deployments)
         self.keystores = Keystores(store, materials, self.sandbox)
         self.certificates = Certificates(store, materials, self.sandbox)
+        self.variables = Variables(store, ring, materials)
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels)
         self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)

@@ -1,5 +1,5 @@
 """
-What connections use: their references to keystores and certificates, and what is to be said of them.
+What connections use: their references to keystores, certificates and variables, and what is to be said of them.
 
 A warning is worked out when a connection is read, because it changes by itself: a keystore is made or destroyed,
 a certificate runs out.
@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from mooring.control.interpolation import VARIABLE, variables_in
 from mooring.domain.records import Actor, Connection, Environment, FoundMaterial, Project, Reference
+from mooring.domain.variables import references_in as names_in
 from mooring.errors import InvalidConfig, MooringError, Problem
 from mooring.kit.clock import iso, now_ms
 from mooring.kit.log import log
-from mooring.plugin.config import ConnectionConfig, join, read_config, reference_kinds
-from mooring.plugin.fields import has_reference
+from mooring.plugin.config import ConnectionConfig, join, read_config, reference_kinds, split
 from mooring.plugin.problems import as_warning
 from mooring.plugin.registry import Registry
 from mooring.seal.envelope import Ring
@@ -30,13 +31,13 @@ SOON_MS = 30 * 24 * 3600 * 1000
 USES = ',"uses":['
 """What stands in a document that uses materials, and in no other: a text of its own would have its quotes escaped."""
 
-_CODES = frozenset({"reference_missing", "material_expired", "material_expires"})
-_INDEXED = "references indexed"
+_CODES = frozenset({"reference_missing", "variable_missing", "material_expired", "material_expires"})
+_INDEXED = "variables indexed"
 _PAGE = 200
 
 
 def references_in(config: ConnectionConfig) -> tuple[Reference, ...]:
-    """The materials that *config* really uses. A name with a variable in it is not known yet."""
+    """The materials that *config* really uses. A name may have variables in it."""
     named = config.references()
     if not named:
         return ()
@@ -44,7 +45,6 @@ def references_in(config: ConnectionConfig) -> tuple[Reference, ...]:
     return tuple(
         Reference(field, "certificate" if kinds[field] == "certificate" else "keystore", name)
         for field, name in named.items()
-        if not has_reference(name)
     )
 
 
@@ -108,7 +108,7 @@ class References:
 
     async def index(self) -> None:
         """
-        Once for data of a version that kept no materials: note what its connections use.
+        Once for data of a version that kept no variables, or no materials either: note what its connections use.
 
         From then on it is noted whenever a connection is stored.
         """
@@ -129,23 +129,26 @@ class References:
 
     async def _indexed(self, project: Project, key: str, document: str) -> Any:
         connection = await self._store.connection(project.id, key)
-        if connection is None or connection.references or USES in document:
+        if connection is None:
             return None
         card = self._registry.find(connection.type)
         values = json.loads(connection.document)
-        if card is None or not any(values.get(field) for field in reference_kinds(card.config)):
+        if card is None:
             return None
         try:
             secrets = {
                 each.key: self._ring.unseal(each.sealed, key_id=each.key_id, connection=connection.id, key=each.key)
                 for each in await self._store.secrets(connection.id)
             }
+            names_one = any(values.get(field) for field in reference_kinds(card.config))
+            if not names_one and "${" not in connection.document and not any("${" in each for each in secrets.values()):
+                return None
             config = read_config(card.config, join(card.config, typed_fields(values), secrets)[0])
+            references = (*references_in(config), *variables_in(*split(card.config, config.wire())))
         except (InvalidConfig, MooringError) as exc:
             log.warning("references_not_indexed", connection=connection.id, why=type(exc).__name__)
             return None
-        references = references_in(config)
-        if not references:
+        if not references or references == connection.references:
             return None
         values["warnings"] = [each for each in values["warnings"] if each.get("code") not in _CODES]
         values["uses"] = shown(references)
@@ -155,6 +158,13 @@ class References:
 def _about(reference: Reference, found: Sequence[tuple[Environment, FoundMaterial | None]]) -> list[Problem]:
     """What there is to say of one reference."""
     field = reference.field
+    if reference.noun == VARIABLE:
+        missing = [env.name for env, material in found if material is None or material.hash is None]
+        where = "yet" if len(missing) == len(found) else f"for {', '.join(missing)}"
+        text = f"the variable {reference.name[:80]} has no value {where}"
+        return [_problem(field, "variable_missing", text)] if missing else []
+    if names_in(reference.name) and all(material is None for _, material in found):
+        return [_problem(field, "reference_missing", "its variables make no name of a keystore or certificate yet")]
     if all(material is None for _, material in found):
         return [
             _problem(field, "reference_missing", "there is no keystore or certificate of that name in this project yet")

@@ -52,7 +52,7 @@ class Environment:
 
 @record
 class Reference:
-    """A field of a connection that names material: *noun* is what is looked for first, keystore or certificate."""
+    """A field of a connection that names a material: *noun* is what is looked for first, keystore or certificate; or variable."""
 
     field: str
     noun: str
@@ -87,7 +87,7 @@ class Connection:
 @record
 class Material:
     """
-    A keystore, a truststore, or a certificate, as `noun` says: keystore is both of the first two.
+    A keystore, a truststore, a certificate, or a variable, as `noun` says: keystore is both of the first two.
 
     It has something for each of some environments; see `MaterialContent`.
     """
@@ -120,7 +120,7 @@ class MaterialContent:
 
 @record
 class MaterialSecret:
-    """One sealed part of a material in one environment: `opened`, `file` or `password`."""
+    """One sealed part of a material in one environment: `opened`, `file` or `password`; of a variable its `value`."""
 
     environment: str
     key: str
@@ -137,6 +137,23 @@ class FoundMaterial:
     name: str
     hash: bytes | None
     entries: str | None
+
+
+@record
+class FoundVariable:
+    """
+    The value of a variable that a reference finds in one environment, sealed.
+
+    `environment` is empty where the value is the global one. `entries` says whether it may be shown.
+    """
+
+    material: str
+    name: str
+    environment: str
+    hash: bytes
+    entries: str
+    sealed: bytes
+    key_id: str
 
 
 @record

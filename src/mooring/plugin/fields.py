@@ -8,6 +8,9 @@ format, range and enumeration until it is resolved for an environment. `$${` is 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le
@@ -15,19 +18,33 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-_REFERENCE = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
+from mooring.domain.variables import references_in as found_in
+
 _DIGITS = re.compile(r"-?[0-9]{1,20}")
 REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{[^{}]*\}", "description": "A variable reference."}
 
 
+_RESOLVED: ContextVar[bool] = ContextVar("resolved", default=False)
+
+
+@contextmanager
+def resolved_values() -> Iterator[None]:
+    """Within it a text that looks like a reference is just a text: everything was resolved, in one pass."""
+    before = _RESOLVED.set(True)
+    try:
+        yield
+    finally:
+        _RESOLVED.reset(before)
+
+
 def has_reference(value: object) -> bool:
-    """Whether *value* is a text with a variable reference in it."""
-    return isinstance(value, str) and "${" in value and _REFERENCE.search(value) is not None
+    """Whether *value* is a text with a reference in it, to a variable or to a secret elsewhere."""
+    return isinstance(value, str) and "${" in value and bool(references_in(value))
 
 
 def references_in(value: str) -> list[str]:
-    """The variable names that *value* refers to."""
-    return _REFERENCE.findall(value) if "${" in value else []
+    """What stands between the braces of the references in *value*; none where everything was resolved."""
+    return [] if _RESOLVED.get() else found_in(value)
 
 
 class _OrReference:

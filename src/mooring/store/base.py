@@ -22,6 +22,7 @@ from mooring.domain.records import (
     DesiredRow,
     Environment,
     FoundMaterial,
+    FoundVariable,
     Material,
     MaterialContent,
     MaterialSecret,
@@ -98,7 +99,7 @@ class DeleteConnection:
 @record
 class SaveMaterial:
     """
-    Create a keystore or certificate (`expected_generation` None), or replace one that still has that generation.
+    Create a keystore, certificate or variable (`expected_generation` None), or replace one that still has that generation.
 
     `contents` is all that it has from now on; what other environments had is destroyed. `secrets` are those to
     write, `dropped` (environment, key) of those to destroy. Connections that use it are desired anew, in the same
@@ -126,7 +127,7 @@ class DeleteMaterial:
 @record
 class IndexReferences:
     """
-    What connections use that were stored before materials were kept: (connection, its document, its references).
+    What connections use that were stored before materials, or variables, were kept: (connection, its document, its references).
 
     A connection that moved meanwhile is left alone: whoever moved it said what it uses.
     """
@@ -381,6 +382,13 @@ class Store(Protocol):
 
         The own project's comes first, then that of the project `admin`; what is looked for first is the reference's
         noun, then the other one. A material of the own project hides that of `admin` also where it has nothing.
+        """
+
+    async def variables(self, project_id: str, environment: str, names: Sequence[str]) -> list[FoundVariable | None]:
+        """
+        The value of each of the variables *names* in one environment, as one snapshot; None where there is none.
+
+        The project's own for that environment comes first, then its global one, then those of the project `admin`.
         """
 
     async def material_users(self, material: Material) -> list[tuple[Connection, str]]:

@@ -18,6 +18,7 @@ from mooring.domain.records import (
     DesiredRow,
     Environment,
     FoundMaterial,
+    FoundVariable,
     Material,
     MaterialContent,
     MaterialSecret,
@@ -29,7 +30,7 @@ from mooring.domain.records import (
 )
 from mooring.errors import Conflict, MooringError, Unavailable
 from mooring.kit.log import log
-from mooring.store import sqlite_materials
+from mooring.store import sqlite_materials, sqlite_variables
 from mooring.store.base import (
     Change,
     Committed,
@@ -352,6 +353,9 @@ class SqliteStore:
         self, project_id: str, environment: str, references: Sequence[Reference]
     ) -> list[FoundMaterial | None]:
         return self._asked(sqlite_materials.found, project_id, environment, references)
+
+    async def variables(self, project_id: str, environment: str, names: Sequence[str]) -> list[FoundVariable | None]:
+        return self._asked(sqlite_variables.values, project_id, environment, names)
 
     async def material_users(self, material: Material) -> list[tuple[Connection, str]]:
         return self._asked(sqlite_materials.users, material)

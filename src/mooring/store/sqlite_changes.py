@@ -293,7 +293,7 @@ class Transaction:
         if self.db.execute("SELECT 1 FROM connections WHERE project = ? LIMIT 1", (change.project.id,)).get:
             raise Conflict("its connections")
         if self.db.execute("SELECT 1 FROM materials WHERE project = ? LIMIT 1", (change.project.id,)).get:
-            raise Conflict("its keystores and certificates")
+            raise Conflict("its keystores, certificates and variables")
         if self.db.execute(
             "SELECT 1 FROM environment_projects p WHERE project = ? AND NOT EXISTS (SELECT 1 FROM environment_projects o"
             " WHERE o.environment = p.environment AND o.project <> p.project) LIMIT 1",

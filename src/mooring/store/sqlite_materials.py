@@ -24,6 +24,7 @@ from mooring.domain.records import (
     MaterialSecret,
     Reference,
 )
+from mooring.store import sqlite_variables
 from mooring.store.base import (
     AliasTaken,
     Committed,
@@ -68,7 +69,7 @@ def connection_of(row: Any) -> Connection:
 def write_references(db: apsw.Connection, connection: str, references: Iterable[Reference]) -> None:
     """The names that *connection* uses are these, from now on."""
     db.execute("DELETE FROM connection_references WHERE connection = ?", (connection,))
-    for key in {name_key(each.name) for each in references}:
+    for key in {sqlite_variables.indexed_under(each) for each in references}:
         db.execute("INSERT INTO connection_references (connection, name_key) VALUES (?, ?)", (connection, key))
 
 
@@ -80,12 +81,17 @@ def found(
 
 
 def _found(db: apsw.Connection, project: str, environment: str, reference: Reference) -> FoundMaterial | None:
+    if reference.noun == sqlite_variables.VARIABLE:
+        return sqlite_variables.found(db, project, environment, reference.name)
+    name = sqlite_variables.material_name(db, project, environment, reference.name)
+    if name is None:
+        return None
     row = db.execute(
         "SELECT m.id, m.noun, m.name, c.hash, c.entries FROM materials m"
         " LEFT JOIN material_contents c ON c.material = m.id AND c.environment = ?"
-        " WHERE m.name_key = ? AND (m.project = ? OR m.project = (SELECT id FROM projects WHERE name = ?))"
+        " WHERE m.noun <> 'variable' AND m.name_key = ? AND (m.project = ? OR m.project = (SELECT id FROM projects WHERE name = ?))"
         " ORDER BY m.project <> ?, m.noun <> ? LIMIT 1",
-        (environment, name_key(reference.name), project, ADMIN_PROJECT, project, reference.noun),
+        (environment, name_key(name), project, ADMIN_PROJECT, project, reference.noun),
     ).get
     return FoundMaterial(*row) if row else None
 
@@ -149,11 +155,31 @@ def sealed(db: apsw.Connection, environment: str, content: bytes) -> tuple[str, 
 def users(db: apsw.Connection, of: Material) -> list[tuple[Connection, str]]:
     """The connections whose references find *of*, with the names of their projects."""
     found_here = []
-    for connection, project_name in _namers(db, [of.name_key]):
-        behind = found(db, connection.project, "", connection.references)
-        if any(each is not None and each.material == of.id for each in behind):
+    for connection, project_name in _namers(db, _keys(of, [of.name_key])):
+        if of.noun == sqlite_variables.VARIABLE:
+            is_used = sqlite_variables.uses(db, connection, of)
+        else:
+            is_used = any(
+                each is not None and each.material == of.id
+                for environment in _environments(db, connection)
+                for each in found(db, connection.project, environment, connection.references)
+            )
+        if is_used:
             found_here.append((connection, project_name))
     return found_here
+
+
+def _keys(of: Material, keys: Iterable[str]) -> set[str]:
+    """The name keys to look for users of *of* under: also that of those who name it by way of a variable."""
+    return {*keys} if of.noun == sqlite_variables.VARIABLE else {*keys, sqlite_variables.VARYING}
+
+
+def _environments(db: apsw.Connection, connection: Connection) -> list[str]:
+    """Where the references of *connection* may find different materials; one place stands for all, where they cannot."""
+    if not any(sqlite_variables.indexed_under(each) == sqlite_variables.VARYING for each in connection.references):
+        return [""]
+    found: Any = db.execute("SELECT id FROM environments").fetchall()
+    return [environment for (environment,) in found]
 
 
 def _namers(db: apsw.Connection, keys: Iterable[str]) -> list[tuple[Connection, str]]:
@@ -222,7 +248,8 @@ def _write_contents(db: apsw.Connection, m: Material, change: SaveMaterial) -> N
     for table in ("material_contents", "material_secrets"):
         db.execute(f"DELETE FROM {table} WHERE material = ? AND environment NOT IN ({marks})", (m.id, *kept))
     for content in change.contents:
-        if not db.execute("SELECT 1 FROM environments WHERE id = ?", (content.environment,)).get:
+        anywhere = m.noun == sqlite_variables.VARIABLE and not content.environment
+        if not anywhere and not db.execute("SELECT 1 FROM environments WHERE id = ?", (content.environment,)).get:
             raise Stale("the environment is gone")
         alias_key = None if content.alias is None else name_key(content.alias)
         if m.noun == "certificate" and alias_key is not None:
@@ -273,7 +300,7 @@ def _follow(
 ) -> tuple[Deployment, ...]:
     """Desire anew every connection that uses one of those names, where something else stands behind it now."""
     deployments = []
-    for connection, _ in _namers(transaction.db, keys):
+    for connection, _ in _namers(transaction.db, _keys(change.material, keys)):
         held: Any = transaction.db.execute(
             "SELECT environment, hash FROM desired WHERE connection = ? AND present ORDER BY environment",
             (connection.id,),
@@ -292,8 +319,14 @@ def index(transaction: Transaction, change: IndexReferences) -> Committed:
     db = transaction.db
     for connection, document, references in change.connections:
         db.execute(
-            "UPDATE connections SET document = ?, refers = ? WHERE id = ? AND generation = ? AND refers IS NULL",
-            (document, refers_of(references), connection.id, connection.generation),
+            "UPDATE connections SET document = ?, refers = ? WHERE id = ? AND generation = ? AND COALESCE(refers, '') = ?",
+            (
+                document,
+                refers_of(references),
+                connection.id,
+                connection.generation,
+                refers_of(connection.references) or "",
+            ),
         )
         if db.changes() != 1:
             continue

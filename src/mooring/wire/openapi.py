@@ -108,7 +108,9 @@ def describe(registry: Registry, routes: Iterable[Any], version: str) -> dict[st
             path = (
                 route.path
                 if route.path.endswith(("}", "token", "healthcheck", "z"))
-                and not any(noun in route.path for noun in ("connections", "keystores", "certificates"))
+                and not any(
+                    noun in route.path for noun in ("connections", "keystores", "certificates", "environmentVariables")
+                )
                 else f"{route.path}/"
             )
             paths.setdefault(path, {})[route.method.lower()] = _operation(
@@ -223,6 +225,7 @@ def _answer(shape: str) -> dict[str, Any]:
         "done": "Done", "mutation": "Mutation", "connections": "ConnectionList", "objects": "ObjectList", "token": "AccessToken",
         "status_list": "StatusList", "status": "Status", "created": "Created", "test": "Test",
         "material": "MaterialMutation", "keystores": "KeystoreList", "certificates": "CertificateList",
+        "variables": "VariableList",
     }  # fmt: skip
     return {"description": "Done.", "content": {"application/json": {"schema": {"$ref": _REF + names[shape]}}}}
 
@@ -488,10 +491,29 @@ def _material_schemas(listed: dict[str, Any], text: dict[str, Any], moment: dict
     return {
         "Use": {
             "type": "object",
-            "description": "A keystore or certificate that a connection uses, and the field that names it.",
-            "properties": {"field": text, "kind": {"enum": ["keystore", "certificate"]}, "name": text},
+            "description": "A keystore, certificate or variable that a connection uses, and the field that names it.",
+            "properties": {"field": text, "kind": {"enum": ["keystore", "certificate", "variable"]}, "name": text},
             "required": ["field", "kind", "name"],
         },
+        "Variable": {
+            "type": "object",
+            "properties": {
+                **about, "global": {"type": "boolean"}, "globalValue": maybe, "globalVisible": {"type": "boolean"},
+                "environmentValueList": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "environmentName": text, "value": maybe, "visible": {"type": "boolean"},
+                            "set": {"type": "boolean", "description": "Whether there is a value, shown or not."},
+                        },
+                        "required": ["environmentName", "value", "visible"],
+                    },
+                },
+            },
+            "required": ["name", "projectName", "global", "globalValue", "globalVisible", "environmentValueList"],
+        },
+        "VariableList": list_of("Variable"),
         "KeystoreEntry": entry,
         "KeystoreInEnvironment": in_environment,
         "Keystore": {

@@ -134,7 +134,7 @@ def _brokers(text: str, first: int, last: int) -> Iterator[Broker]:
 
 def _broker(text: str, start: int, end: int) -> Broker:
     part = text[start:end]
-    if _STARTS_WITH_REFERENCE.match(part):
+    if has_reference(part) and _STARTS_WITH_REFERENCE.match(part):
         # What a variable stands for is not known yet; the resolved text is parsed before anything connects.
         query = text.find("?", start, end)
         return Broker(None, part.split("?")[0], None, None, None, _options(text, query + 1, end) if query >= 0 else ())

@@ -116,7 +116,7 @@ def credential_spans(text: str) -> list[Span]:
     try:
         pieces = _scan(text)
     except UrlRefused:
-        return [] if _REFERENCE.fullmatch(text) else [Span("url", 0, len(text))]
+        return [] if has_reference(text) and _REFERENCE.fullmatch(text) else [Span("url", 0, len(text))]
     spans = []
     if pieces.password is not None and pieces.password.text:
         spans.append(Span("userinfo", pieces.password.start, pieces.password.end))
@@ -161,7 +161,7 @@ def render(url: JdbcUrl) -> str:
 def _scan(text: str) -> Pieces:
     if _CONTROL.search(text) or MASK in text:
         raise malformed("must not contain control characters")
-    masked = _REFERENCE.sub(lambda match: MASK * len(match[0]), text)
+    masked = _REFERENCE.sub(lambda match: MASK * len(match[0]), text) if has_reference(text) else text
     folded = masked.lower()
     if folded.startswith(ORACLE):
         return scan_oracle(text, masked)

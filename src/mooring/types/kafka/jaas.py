@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mooring.plugin.fields import has_reference
 from mooring.plugin.secrets import Span, is_credential_parameter, plain_name
 
 _SECURITY = "org.apache.kafka.common.security"
@@ -106,7 +107,7 @@ def credential_spans(text: str) -> list[Span]:
     try:
         _, options = _parse(text)
     except NotJaas:
-        return [] if not text or _REFERENCE.fullmatch(text) else [Span("line", 0, len(text))]
+        return [] if not text or (has_reference(text) and _REFERENCE.fullmatch(text)) else [Span("line", 0, len(text))]
     return [
         Span(plain_name(option.name), option.start, option.end)
         for option in options
