@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tools.fuzz import bodies, counts, http, oracle, requests
+from tools.fuzz import bodies, counts, described, http, models, oracle, parsers, requests
 from tools.fuzz.door import Answered, Asked, ask
 from tools.fuzz.findings import Findings
 
@@ -21,7 +21,7 @@ JSON_TYPE = [(b"content-type", b"application/json"), (b"x-request-id", b"req_1")
 
 def test_the_api_withstands_a_quick_run():
     """Requests of all sorts to the whole API for some seconds: nothing is found."""
-    findings = Findings("http", 0, folder=None)
+    findings = Findings("http", 0)
     ends = time.monotonic() + QUICK_S
 
     asked = http.run(random.SystemRandom().randrange(2**32), 4_000, findings, lambda: time.monotonic() > ends)
@@ -126,3 +126,54 @@ def test_counts_add_up(tmp_path: Path):
 
     found = counts.read(file)["http"]
     assert (found.requests, found.last_seed, found.server_errors, found.other) == (150, 8, 2, 1)
+
+
+def test_models_withstand_a_quick_run():
+    """Bodies of all types, drawn by hypothesis, are read, split, joined and read again."""
+    findings = Findings("models", 0)
+
+    models.run(random.SystemRandom().randrange(2**32), 300, findings, lambda: False)
+
+    assert findings.sorts == {}
+
+
+def test_the_description_withstands_a_quick_run():
+    """Some of what schemathesis makes of our own description."""
+    findings, ends = Findings("described", 0), time.monotonic() + 3
+
+    described.run(random.SystemRandom().randrange(2**32), 100, findings, lambda: time.monotonic() > ends)
+
+    assert findings.sorts == {}
+
+
+@pytest.mark.parametrize("name", parsers.PARSERS)
+def test_parsers_withstand_a_quick_run(name):
+    """Damaged inputs of each parser: it reads them, or refuses them in the way that it documents."""
+    findings, ends = Findings("parsers", 0), time.monotonic() + 0.2
+
+    parsers.by_chance(name, random.SystemRandom().randrange(2**32), 5_000, findings, lambda: time.monotonic() > ends)
+
+    assert findings.sorts == {}
+
+
+@pytest.mark.skipif(not parsers.is_guided(), reason="atheris is not installed")
+def test_guided_runs_count_their_inputs():
+    """Under atheris a round of a parser is a process of its own, and its inputs are counted."""
+    findings = Findings("parsers", 0)
+
+    assert parsers.run(sorted(parsers.PARSERS).index("strict_json"), 2_000, findings, lambda: False) >= 2_000
+    assert findings.sorts == {}
+
+
+def test_a_parser_that_breaks_is_noticed(monkeypatch):
+    """A parser with a planted fault is found out."""
+
+    def broken(data: bytes) -> None:
+        if b"(" in data:
+            raise IndexError
+
+    monkeypatch.setitem(parsers.PARSERS, "path", parsers.Parser(broken, (b"abc",)))
+    findings = Findings("parsers", 0, folder=None)
+    parsers.by_chance("path", 1, 2_000, findings, lambda: False)
+
+    assert list(findings.sorts) == ["5xx: path: IndexError"]

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tools.fuzz import counts, http
+from tools.fuzz import counts, described, http, models, parsers
 from tools.fuzz.findings import FOLDER, Findings
 
 Target = Callable[[int, int, Findings, Callable[[], bool]], int]
@@ -16,7 +16,12 @@ Target = Callable[[int, int, Findings, Callable[[], bool]], int]
 
 def targets() -> dict[str, tuple[Target, int, float]]:
     """Every target: what runs a round, how many a round asks, its share of the time."""
-    return {"http": (http.run, http.ROUND, 1.0)}
+    return {
+        "http": (http.run, http.ROUND, 0.6),
+        "described": (described.run, described.ROUND, 0.1),
+        "models": (models.run, models.ROUND, 0.1),
+        "parsers": (parsers.run, parsers.ROUND, 0.2),
+    }
 
 
 def main(arguments: list[str]) -> int:
