@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mooring.domain.records import Reference
 from mooring.domain.variables import is_secret_reference, opens_secret_references, references_in
 from mooring.errors import InvalidConfig, Problem
 from mooring.plugin.problems import label, pointer
+from mooring.plugin.resolution import texts_with_references
 
 VARIABLE = "variable"
 
@@ -22,7 +23,7 @@ def variables_in(public: Mapping[str, Any], secrets: Mapping[str, str]) -> tuple
     """
     problems: list[Problem] = []
     found: dict[tuple[str, str], Reference] = {}
-    for path, text in _texts(public, ()):
+    for path, text in texts_with_references(public):
         for inner in references_in(text):
             if not is_secret_reference(inner):
                 found[label(path), inner] = Reference(label(path), VARIABLE, inner)
@@ -44,15 +45,3 @@ def variables_in(public: Mapping[str, Any], secrets: Mapping[str, str]) -> tuple
     if problems:
         raise InvalidConfig(problems)
     return tuple(found.values())
-
-
-def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if isinstance(value, str):
-        if "${" in value:
-            yield path, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _texts(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts(item, (*path, index))

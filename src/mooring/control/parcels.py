@@ -8,12 +8,15 @@ the control plane already, so that a worker never parses a file that a stranger 
 from __future__ import annotations
 
 import base64
+import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from pydantic_core import to_json
 
+from mooring.control.interpolation import VARIABLE
 from mooring.domain.digest import with_materials
+from mooring.domain.names import name_key
 from mooring.domain.records import Connection, DesiredRow, Reference
 from mooring.kit.aead import encrypt, new_key
 from mooring.kit.ids import new_id
@@ -21,10 +24,12 @@ from mooring.kit.record import record
 from mooring.seal.envelope import Ring
 from mooring.store.base import SaveEnvironmentKey, Store
 from mooring.wire.envelope import dumps
-from mooring.wire.frames import MAX_FRAME, Material
+from mooring.wire.frames import MAX_FRAME, Material, Put
 
 KEPT_FRAMES = 2_000
 KEPT_BYTES = 32 * 1024 * 1024
+MAX_VARIABLES = 128 * 1024
+"""Characters of values that go along with one connection; a frame has room for no more."""
 
 
 @record
@@ -33,6 +38,22 @@ class Parcel:
 
     text: str
     materials: tuple[bytes, ...] = ()
+
+
+@record
+class Behind:
+    """
+    What stands behind the references of a connection in one environment.
+
+    `materials` by field; `variables` by name key, each with whether it may be shown; `hashes` of all, in their order.
+    """
+
+    materials: Mapping[str, bytes]
+    variables: Mapping[str, tuple[str, bool]]
+    hashes: Sequence[tuple[str, bytes | None]]
+
+
+NOTHING = Behind({}, {}, ())
 
 
 class Parcels:
@@ -122,14 +143,36 @@ class Parcels:
             return None
         return await self._made(environment, connection, secrets, row, key)
 
-    async def materials_of(
-        self, environment: str, project: str, references: Sequence[Reference]
-    ) -> dict[str, bytes | None]:
-        """The hash of what stands behind each of *references* in one environment, by field."""
+    async def behind(self, environment: str, project: str, references: Sequence[Reference]) -> Behind:
+        """What stands behind *references* in one environment, with the values of variables in the clear."""
         found = await self._store.found_materials(project, environment, references)
-        return {
-            each.field: material.hash if material else None for each, material in zip(references, found, strict=True)
+        materials = {
+            each.field: material.hash
+            for each, material in zip(references, found, strict=True)
+            if each.noun != VARIABLE and material is not None and material.hash is not None
         }
+        names = {name_key(each.name): each.name for each in references if each.noun == VARIABLE}
+        variables: dict[str, tuple[str, bool]] = {}
+        value_hashes: dict[str, bytes] = {}
+        size = 0
+        values = await self._store.variables(project, environment, list(names.values())) if names else []
+        for key, value in zip(names, values, strict=True):
+            if value is None:
+                continue
+            place = material_place(value.environment, "value")
+            text = self._ring.unseal(value.sealed, key_id=value.key_id, connection=value.material, key=place)
+            value_hashes[key] = value.hash
+            size += len(text.encode())
+            if size <= MAX_VARIABLES:
+                variables[key] = (text, bool(json.loads(value.entries)["visible"]))
+        hashes = [
+            (
+                each.field,
+                value_hashes.get(name_key(each.name)) if each.noun == VARIABLE else materials.get(each.field),
+            )
+            for each in references
+        ]
+        return Behind(materials, variables, hashes)
 
     async def material(self, environment: str, content: bytes, key: bytes | None = None) -> str | None:
         """
@@ -152,28 +195,34 @@ class Parcels:
     async def _made(
         self, environment: str, connection: Connection, secrets: Mapping[str, str], row: DesiredRow, key: bytes
     ) -> Parcel | None:
-        materials: dict[str, bytes | None] = {}
+        behind = NOTHING
         if connection.references:
-            materials = await self.materials_of(environment, connection.project, connection.references)
-            if with_materials(connection.hash, materials.items()) != row.hash:
-                return None  # a keystore changed since the row was read
+            behind = await self.behind(environment, connection.project, connection.references)
+            if with_materials(connection.hash, behind.hashes) != row.hash:
+                return None  # a keystore or a variable changed since the row was read
         sealed = None
         if secrets:
             context = f"{connection.id}|{row.generation}".encode()
             sealed = base64.b64encode(encrypt(key, to_json(dict(secrets)), context)).decode()
-        named = {field: content.hex() for field, content in materials.items() if content is not None}
+        named = {field: content.hex() for field, content in behind.materials.items()}
         head = dumps(
             {
                 "t": "put", "revision": row.revision, "id": connection.id, "name": connection.name,
                 "project": await self._project_name(connection.project), "type": connection.type,
                 "generation": connection.generation, "enabled": connection.enabled, "hash": row.hash.hex(), "sealed": sealed,
                 **({"materials": named} if named else {}),
+                **({"variables": self.sealed_variables(behind, key, connection.id, row.hash.hex())} if behind.variables else {}),
             }
         )  # fmt: skip
         # The document is JSON already: it travels as it is, and the worker picks the typed fields.
         text = f'{head[:-1]},"config":{connection.document}}}'
         assert len(text) <= MAX_FRAME, "a body is at most 256 KiB"
-        return Parcel(text, tuple({content for content in materials.values() if content is not None}))
+        return Parcel(text, tuple(set(behind.materials.values())))
+
+    def sealed_variables(self, behind: Behind, key: bytes, put: str, hash_: str) -> str:
+        """The values in *behind* under *key*, for the put frame of that id and hash."""
+        context = Put.variables_context_of(put, hash_)
+        return base64.b64encode(encrypt(key, to_json(dict(behind.variables)), context)).decode()
 
     async def _project_name(self, project_id: str) -> str:
         name = self._project_names.get(project_id)

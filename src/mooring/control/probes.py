@@ -105,8 +105,8 @@ class Probes:
             # Bound to this job: it opens as no stored connection, and no stored one opens as this.
             sealed = base64.b64encode(encrypt(key, to_json(dict(candidate.secrets)), f"{job}|0".encode())).decode()
         references = candidate.references
-        behind = await self._parcels.materials_of(member.worker.environment, candidate.project.id, references)
-        named = {field: content for field, content in behind.items() if content is not None}
+        behind = await self._parcels.behind(member.worker.environment, candidate.project.id, references)
+        named = behind.materials
         materials = [
             await self._parcels.material(member.worker.environment, content) for content in set(named.values())
         ]
@@ -114,6 +114,7 @@ class Probes:
             revision=0, id=job, project=candidate.project.name, name=candidate.name, type=candidate.type, generation=0,
             enabled=True, hash="", config=candidate.public, sealed=sealed,
             materials={field: content.hex() for field, content in named.items()},
+            variables=self._parcels.sealed_variables(behind, key, job, "") if behind.variables else None,
         )  # fmt: skip
         frame = ProbeJob(job=job, deadline_s=PROBE_S, put=put).text()
         frames = [*(text for text in materials if text is not None), frame]

@@ -46,7 +46,7 @@ class ProbeStopped(Exception):
 
 @dataclass
 class Probe:
-    """The report while it is being written. *translate* turns a driver's exception into one of ours."""
+    """The report while it is being written. *translate* turns any exception into one of ours that people may read."""
 
     translate: Callable[[BaseException], ConnectorError]
     steps: list[Step] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Probe:
         try:
             yield
         except Exception as exc:
-            error = exc if isinstance(exc, ConnectorError) else self.translate(exc)
+            error = self.translate(exc)
             step.state, step.code, step.message, step.remedy = "failed", error.code, error.message, error.hint
             raise ProbeStopped from exc
         except asyncio.CancelledError:

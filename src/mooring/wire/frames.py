@@ -87,7 +87,8 @@ class Put(Frame):
 
     `config` is the public document with its holes; `sealed` base64 of the secrets by key, under the environment's key.
     `materials` says by hash what stands behind the fields that name a keystore or certificate; a field whose material
-    does not exist is not in it.
+    does not exist is not in it. `variables` are those that it uses and that have a value, sealed likewise: by name key the
+    value, and whether it may be shown.
     """
 
     t: Literal["put"] = "put"
@@ -102,6 +103,12 @@ class Put(Frame):
     config: dict[str, Any]
     sealed: str | None = None
     materials: dict[str, str] = {}
+    variables: str | None = None
+
+    @staticmethod
+    def variables_context_of(put: str, hash_: str) -> bytes:
+        """What `variables` is bound to: these values of this connection."""
+        return f"{put}|{hash_}|variables".encode()
 
 
 class Material(Frame):

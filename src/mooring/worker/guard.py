@@ -27,11 +27,11 @@ from mooring.errors import (
 )
 from mooring.kit.log import log
 from mooring.kit.redact import scrub
-from mooring.plugin.config import split
 from mooring.plugin.connector import Answer, Connector, Operation, Request
 from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe, ProbeStopped, Step
 from mooring.plugin.problems import problems_of
+from mooring.plugin.resolution import split_resolved
 from mooring.worker.breaker import Breaker
 
 OPERATION_S = 30.0
@@ -75,10 +75,16 @@ class ProbeReport:
 
 
 class Guard:
-    """Around one connector. Opened once, used by many at a time, closed once; idle ones give their sockets back."""
+    """
+    Around one connector. Opened once, used by many at a time, closed once; idle ones give their sockets back.
 
-    def __init__(self, connector: Connector[Any], breaker: Breaker | None = None) -> None:
-        self.connector = connector
+    *hidden* are values beside the secrets that no message may show.
+    """
+
+    def __init__(
+        self, connector: Connector[Any], breaker: Breaker | None = None, hidden: frozenset[str] = frozenset()
+    ) -> None:
+        self.connector, self._hidden = connector, hidden
         self.breaker = breaker
         self.counts = Counts()
         self.health = "unknown"
@@ -258,7 +264,7 @@ class Guard:
         )
 
     def _scrubbed(self, error: ConnectorError) -> ConnectorError:
-        secrets = _secrets_of(self.connector) | self.connector.secret_values()
+        secrets = _secrets_of(self.connector) | self.connector.secret_values() | self._hidden
         message = scrub(error.message, secrets)
         hint = scrub(error.hint, secrets) if error.hint else None
         if (message, hint) == (error.message, error.hint):
@@ -346,5 +352,5 @@ def health_of(error: ConnectorError) -> str | None:
 
 
 def _secrets_of(connector: Connector[Any]) -> frozenset[str]:
-    _, secrets = split(type(connector.config), connector.config.wire())
+    _, secrets = split_resolved(connector.config)
     return frozenset(secrets.values())

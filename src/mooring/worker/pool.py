@@ -30,16 +30,18 @@ from mooring.kit.aead import NotAuthentic, decrypt
 from mooring.kit.backoff import full_jitter
 from mooring.kit.clock import now_ms
 from mooring.kit.log import log
-from mooring.plugin.config import join, read_config, unresolved
 from mooring.plugin.connector import Allowed, Answer, Context
+from mooring.plugin.fields import resolved_values
 from mooring.plugin.materials import MaterialMissing
 from mooring.plugin.probe import Step
 from mooring.plugin.registry import Registry
+from mooring.plugin.resolution import Unresolved, resolve
 from mooring.wire.body import typed_fields
 from mooring.wire.frames import ExceptionFrame, Material, ProbeJob, ProbeResult, Put, StepFrame
 from mooring.worker.breaker import BreakerSettings
 from mooring.worker.guard import Closing, Guard, ProbeReport
 from mooring.worker.materials import Held, OwnMaterials, Shelf
+from mooring.worker.variables import Unreadable, Variables
 
 SWAP_PROBE_S = 5.0
 DRAIN_S = 30.0
@@ -249,12 +251,13 @@ class Pool:
             raise BuildFailed(
                 "UNSUPPORTED_TYPE", f"{card.title} connections can be kept, and not used yet, by this version"
             )
-        values, _ = join(card.config, typed_fields(frame.config), self._secrets(frame))
-        open_references = list(unresolved(values))
-        if open_references:
-            raise BuildFailed("VARIABLE_MISSING", f"unresolved variable in: {', '.join(open_references[:10])}")
         try:
-            config = read_config(card.config, values)
+            variables = Variables.of(frame, self._key)
+            config = resolve(card.config, typed_fields(frame.config), self._secrets(frame), variables.value_of)
+        except Unreadable:
+            raise BuildFailed("SECRET_UNREADABLE", "its variables do not open with this environment's key") from None
+        except Unresolved as exc:
+            raise BuildFailed("VARIABLE_MISSING", str(exc)) from None
         except InvalidConfig as exc:
             raise BuildFailed("INVALID_CONFIG", exc.message) from exc
         references = config.references()
@@ -266,9 +269,11 @@ class Pool:
             connector_class = card.load_connector()
             materials = OwnMaterials(references, held)
             context = Context(f"{frame.project}/{frame.name}", materials, self._ca_file, self._allowed)
-            guard = Guard(connector_class(config, context), self._breaker.of(config))
+            with resolved_values():
+                guard = Guard(connector_class(config, context), self._breaker.of(config), variables.hidden)
             try:
-                await guard.open()
+                with resolved_values():
+                    await guard.open()
             except BaseException:
                 self._spawn(guard.close(0))
                 raise
