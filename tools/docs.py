@@ -71,7 +71,7 @@ def routes_table() -> str:
 
 
 _TAGS = (
-    "Connections", "Keystores", "Certificates", "Environment variables", "Connection types", "Projects", "Environments", "Workers", "Tokens", "Audit", "Health",
+    "Connections", "Keystores", "Certificates", "Environment variables", "Connection types", "Projects", "Environments", "Workers", "Tokens", "Data keys", "Audit", "Health",
 )  # fmt: skip
 
 

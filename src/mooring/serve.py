@@ -28,16 +28,17 @@ from mooring.api.protocol import Http
 from mooring.control.auditing import entry
 from mooring.control.plane import Plane
 from mooring.control.tokens import first_token, system_actor
+from mooring.domain.records import DataKey
 from mooring.errors import AlreadyExists, MooringError, SealError, Unavailable
-from mooring.kit.clock import now_ms
 from mooring.kit.files import write_private
 from mooring.kit.ids import new_id
 from mooring.kit.log import log
 from mooring.kit.settings import Settings
 from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
-from mooring.seal.envelope import LockedRing, Ring, new_data_key, open_ring
+from mooring.seal.envelope import LockedRing, Ring
 from mooring.seal.keys import FileKey, GivenKey, KeyProvider
+from mooring.seal.opening import missing_root, new_data_key, open_ring
 from mooring.store.base import CreateToken, SaveDataKey, SetMeta, Store
 from mooring.store.sqlite import SqliteStore
 from mooring.wire.frames import MAX_FRAME
@@ -52,6 +53,7 @@ DEV_ENVIRONMENT = "development"
 WORKER_LOCK_S = 10.0
 MIN_LOCAL_TOKEN = 16
 GRACE_S = 10
+UNLOCK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,17 @@ async def opened_plane(settings: Settings) -> AsyncIterator[tuple[Plane, str | N
     store = SqliteStore(settings.data_dir)
     await store.open()
     try:
-        ring = await _ring(store, _key_provider(settings))
-        plane = Plane(store, ring, Registry(settings.types), wait_s=settings.wait_seconds)
+        provider = _key_provider(settings)
+        ring = await _ring(store, provider)
+        plane = Plane(store, ring, Registry(settings.types), provider, wait_s=settings.wait_seconds)
         token = None if ring.locked else await _first_start(store, settings)
         await plane.start()
+        unlocking = asyncio.create_task(_unlocked(plane, provider, settings))
         try:
             yield plane, token
         finally:
+            unlocking.cancel()
+            await asyncio.gather(unlocking, return_exceptions=True)
             await plane.stop()
     finally:
         await store.close()
@@ -92,18 +98,44 @@ def _key_provider(settings: Settings) -> KeyProvider:
 
 
 async def _ring(store: Store, provider: KeyProvider) -> Ring:
-    """The ring of data keys; the first one is made on the first start. A locked one where the master key is wrong."""
-    wrapped = await store.data_keys()
+    """The ring of data keys; the first one is made on the first start. A locked one where the master key is not to be had."""
     try:
-        master = provider.master_key(may_create=not wrapped)
-        if not wrapped:
-            key_id, blob = new_data_key(master)
-            await store.commit(SaveDataKey(key_id, blob, now_ms()))
-            wrapped = [(key_id, blob)]
-        return open_ring(master, wrapped, provider.place)
+        ring, fresh = await _opened_ring(store, provider)
     except SealError as exc:
         log.error("sealed", reason=exc.message, hint=exc.hint)
         return LockedRing(exc)
+    for key in fresh:
+        await store.commit(SaveDataKey(key))
+    return ring
+
+
+async def _opened_ring(store: Store, provider: KeyProvider) -> tuple[Ring, list[DataKey]]:
+    """The ring, and those of its keys that are to be stored first. Raises `SealError`."""
+    stored, fresh = await store.data_keys(), []
+    root = await missing_root(provider, stored)
+    if root is not None:
+        fresh.append(root)
+    if all(each.is_root for each in stored):
+        key, _ = await new_data_key(provider, may_create=not stored)
+        fresh.append(key)
+    return await open_ring(provider, [*stored, *fresh]), fresh
+
+
+async def _unlocked(plane: Plane, provider: KeyProvider, settings: Settings) -> None:
+    """While the ring is locked, look again and again whether the master key has come back."""
+    while plane.ring.locked is not None:
+        await asyncio.sleep(UNLOCK_S)
+        try:
+            opened, fresh = await _opened_ring(plane.store, provider)
+        except MooringError as exc:
+            log.debug("still_sealed", reason=exc.message)
+            continue
+        plane.store.refuse_writes(None)
+        for key in fresh:
+            await plane.store.commit(SaveDataKey(key))
+        await _first_start(plane.store, settings)
+        await plane.unlock(opened)
+        log.info("unsealed")
 
 
 async def _first_start(store: Store, settings: Settings) -> str | None:

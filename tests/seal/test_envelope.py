@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +11,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mooring.domain.records import DataKey
 from mooring.errors import KeyUnavailable, SealError, Tampered, Unavailable, UnknownSeal
 from mooring.kit.aead import new_key
 from mooring.kit.settings import Settings
-from mooring.seal.envelope import LockedRing, Ring, content_hash, new_data_key, open_ring
+from mooring.seal.envelope import LockedRing, Ring
+from mooring.seal.keys import GivenKey
+from mooring.seal.opening import new_data_key, open_ring
 from mooring.serve import opened_plane
 from mooring.store.base import SaveDataKey, Store
 from mooring.store.sqlite import SqliteStore
 from tests.support.plane import DEV_PROJECT, client_of, connection_path, opened_here, webhook
 
 MASTER = bytes(range(32))
-KEY_ID, WRAPPED = new_data_key(MASTER)
-RING = open_ring(MASTER, [(KEY_ID, WRAPPED)], "a test")
+
+
+def given_key(master: bytes) -> GivenKey:
+    return GivenKey(base64.b64encode(master).decode())
+
+
+def made_key(*, is_root: bool = False) -> DataKey:
+    """A data key, wrapped by MASTER."""
+    key, _ = asyncio.run(new_data_key(given_key(MASTER)))
+    return replace(key, is_root=is_root)
+
+
+def ring_of(*keys: DataKey, master: bytes = MASTER) -> Ring:
+    return asyncio.run(open_ring(given_key(master), [ROOT, *keys]))
+
+
+ROOT, KEY = made_key(is_root=True), made_key()
+KEY_ID = KEY.id
+RING = ring_of(KEY)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -109,8 +130,7 @@ def test_a_key_that_is_not_in_the_ring_is_named_so() -> None:
 
 def test_a_value_of_another_data_key_does_not_open() -> None:
     """The id of the data key is part of the place."""
-    second = new_data_key(MASTER)
-    ring = open_ring(MASTER, [(KEY_ID, WRAPPED), second], "a test")
+    ring = ring_of(KEY, made_key())
     sealed = ring.seal("value", connection="con_1", key="password")
 
     with pytest.raises(Tampered):
@@ -120,18 +140,18 @@ def test_a_value_of_another_data_key_does_not_open() -> None:
 def test_the_newest_data_key_seals_and_older_ones_still_open() -> None:
     """What was sealed before a new data key came still opens."""
     old = RING.seal("old", connection="con_1", key="password")
-    second = new_data_key(MASTER)
+    second = made_key()
 
-    ring = open_ring(MASTER, [(KEY_ID, WRAPPED), second], "a test")
+    ring = ring_of(KEY, second)
 
-    assert ring.active == second[0]
+    assert ring.active == second.id
     assert unsealed(old, ring=ring) == "old"
 
 
 def test_another_master_key_opens_no_ring() -> None:
     """The error says which key was wrong, and what to do."""
-    with pytest.raises(KeyUnavailable, match="from a test is not the one") as raised:
-        open_ring(new_key(), [(KEY_ID, WRAPPED)], "a test")
+    with pytest.raises(KeyUnavailable, match="from MOORING_MASTER_KEY is not the one") as raised:
+        ring_of(KEY, master=new_key())
 
     assert raised.value.hint
 
@@ -139,7 +159,7 @@ def test_another_master_key_opens_no_ring() -> None:
 def test_a_data_key_under_another_name_does_not_open() -> None:
     """A wrapped data key is bound to its id."""
     with pytest.raises(KeyUnavailable):
-        open_ring(MASTER, [("key_other", WRAPPED)], "a test")
+        ring_of(replace(KEY, id="key_other"))
 
 
 def test_an_error_shows_no_value() -> None:
@@ -167,9 +187,8 @@ def test_a_fingerprint_is_bound_to_its_place() -> None:
 
 
 def test_fingerprints_are_keyed() -> None:
-    """Under another master key the same value has other fingerprints: they are no oracle for guessing."""
-    other_id, wrapped = new_data_key(bytes(32))
-    other = open_ring(bytes(32), [(other_id, wrapped)], "a test")
+    """Under another root the same value has other fingerprints: they are no oracle for guessing."""
+    other = asyncio.run(open_ring(given_key(MASTER), [made_key(is_root=True), KEY]))
 
     ours, theirs = [[ring.fingerprint(str(n), connection="c", key="k") for n in range(20)] for ring in (RING, other)]
 
@@ -191,17 +210,27 @@ def test_receipts_differ_where_worker_epoch_or_revision_differ(
     assert (RING.receipt(*clean_a) == RING.receipt(*clean_b)) == (clean_a == clean_b)
 
 
-def test_the_content_hash_depends_on_each_ciphertext() -> None:
-    """And on the public half, and on the order; not on how ciphertexts are cut."""
+def test_the_content_hash_depends_on_all_that_is_in_it() -> None:
+    """On the public half, on each secret and its place, on whose they are; and nothing can be cut otherwise."""
     hashes = [
-        content_hash(b"public", [b"a", b"b"]),
-        content_hash(b"public", [b"b", b"a"]),
-        content_hash(b"public", [b"ab"]),
-        content_hash(b"other", [b"a", b"b"]),
-        content_hash(b"public", []),
+        RING.content_hash(b"public", {"a": "1", "b": "2"}, owner="con_1"),
+        RING.content_hash(b"public", {"a": "2", "b": "1"}, owner="con_1"),
+        RING.content_hash(b"public", {"a": "1b2"}, owner="con_1"),
+        RING.content_hash(b"other", {"a": "1", "b": "2"}, owner="con_1"),
+        RING.content_hash(b"public", {"a": "1", "b": "2"}, owner="con_2"),
+        RING.content_hash(b"public", {}, owner="con_1"),
     ]
 
     assert len(set(hashes)) == len(hashes)
+
+
+def test_the_content_hash_does_not_depend_on_the_data_key() -> None:
+    """Rotation is nothing that workers would have to hear of."""
+    other = ring_of(KEY, made_key())
+
+    hashes = [ring.content_hash(b"public", {"a": "1"}, owner="con_1") for ring in (RING, other)]
+
+    assert hashes[0] == hashes[1]
 
 
 # locked
@@ -215,6 +244,8 @@ def test_the_content_hash_depends_on_each_ciphertext() -> None:
         lambda ring: ring.fingerprint("v", connection="c", key="k"),
         lambda ring: ring.request_hash(b""),
         lambda ring: ring.receipt("w", "e", 1),
+        lambda ring: ring.content_hash(b"", {}, owner="c"),
+        lambda ring: ring.derived("anything"),
     ],
 )
 def test_a_locked_ring_says_why(attempt: object) -> None:
@@ -299,12 +330,12 @@ async def test_data_keys_are_stored_wrapped(tmp_path: Path) -> None:
     """The database alone opens nothing."""
     store = SqliteStore(tmp_path)
     await store.open()
-    await store.commit(SaveDataKey(KEY_ID, WRAPPED, 1))
+    await store.commit(SaveDataKey(KEY))
 
     stored = await store.data_keys()
     await store.close()
 
-    assert stored == [(KEY_ID, WRAPPED)] and RING._keys[KEY_ID] not in WRAPPED
+    assert stored == [KEY] and RING._keys[KEY_ID] not in KEY.wrapped
 
 
 def _settings(data_dir: Path, master: bytes | None = None) -> Settings:

@@ -16,6 +16,7 @@ from dataclasses import replace
 import pytest
 
 from mooring.domain.names import name_key
+from mooring.domain.records import DataKey
 from mooring.errors import Conflict, MooringError
 from mooring.kit.ids import new_id
 from mooring.store.base import (
@@ -784,10 +785,11 @@ class StoreContract:
 
     async def test_data_keys_come_oldest_first(self, store: Store) -> None:
         """The newest seals, so their order matters."""
-        await store.commit(SaveDataKey("key_b", b"2", 2))
-        await store.commit(SaveDataKey("key_a", b"1", 1))
+        second, first = DataKey("key_b", b"2", 2), DataKey("key_a", b"1", 1)
+        await store.commit(SaveDataKey(second))
+        await store.commit(SaveDataKey(first))
 
-        assert await store.data_keys() == [("key_a", b"1"), ("key_b", b"2")]
+        assert await store.data_keys() == [first, second]
 
     async def test_the_first_environment_key_stays(self, store: Store) -> None:
         """Of several made at once, all are told the same one."""

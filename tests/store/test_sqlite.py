@@ -20,6 +20,7 @@ from mooring.store.sqlite import SqliteStore
 from tests.store import makers as m
 from tests.store.contract import Reopened, StoreContract, together
 from tests.store.materials_contract import MaterialsContract
+from tests.store.seals_contract import SealsContract
 
 
 @pytest.fixture
@@ -55,6 +56,10 @@ async def reopened(store: SqliteStore) -> AsyncIterator[Reopened]:
 
 class TestContract(StoreContract):
     """The promises of every store, asked of this one."""
+
+
+class TestSeals(SealsContract):
+    """Every promise of data keys."""
 
 
 class TestMaterials(MaterialsContract):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mooring.api import connections, materials, platform, variables
+from mooring.api import connections, data_keys, materials, platform, variables
 from mooring.wire.bodies import EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody
 from mooring.wire.frames import Enrolment
 from mooring.wire.materials import CertificateBody, KeystoreBody
@@ -100,6 +100,8 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("GET", "/apiops/workers", platform.workers, "List workers", "Workers", "objects", query=("environmentName",), errors=(404,)),
     RouteCard("POST", "/apiops/workers/enrolments", platform.create_enrolment, "A one-time token for a new worker", "Workers", "created", EnrolmentBody, errors=(400, 404)),
     RouteCard("DELETE", "/apiops/workers/{worker}", platform.forget_worker, "Forget a worker", "Workers", errors=(404,)),
+    RouteCard("GET", "/apiops/data-keys", data_keys.find, "The keys that secrets are sealed with: their states and counts", "Data keys", "objects"),
+    RouteCard("POST", "/apiops/data-keys/rotate", data_keys.rotate, "Seal with a new data key, and destroy the old one when nothing is left under it", "Data keys", "objects"),
     RouteCard("GET", "/apiops/audit", platform.audit, "Newest audit entries", "Audit", "objects", query=("limit",), errors=(400,)),
     RouteCard("GET", "/apiops/test/healthcheck", platform.healthcheck, "Whether the API answers", "Health", "text", public=True),
     RouteCard("GET", "/apiops/test/hello/{word}", platform.hello, "Whether a token works", "Health", "text"),

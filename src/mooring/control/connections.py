@@ -38,12 +38,13 @@ from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import ConnectionConfig, join, read_config, secret_fields, split
 from mooring.plugin.problems import as_warning
 from mooring.plugin.registry import Registry
-from mooring.seal.envelope import Ring, content_hash
+from mooring.seal.envelope import Ring
 from mooring.store.base import (
     DeleteConnection,
     FinishIdempotency,
     Idempotency,
     IdempotencyRecord,
+    KeyGone,
     NameTaken,
     NoteRequest,
     Record,
@@ -253,6 +254,8 @@ class Connections:
             committed = await self._store.commit(change)
         except NameTaken:
             raise _taken(body.name) from None
+        except KeyGone:  # the data key was rotated and destroyed between sealing and storing
+            return await self.create(actor, project_name, path_name, raw, ask)
         except Stale:
             raise NotFound(f"Project '{project_name}' not found") from None
         if committed.replayed:
@@ -371,7 +374,7 @@ class Connections:
                 "enabled": body.enabled, **public,
             }
         )  # fmt: skip
-        content = content_hash(core.encode(), (sealed[key].sealed for key in sorted(sealed)))
+        content = self._ring.content_hash(core.encode(), secrets, owner=connection_id)
         generation = 1 if before is None else before.generation + (content != before.hash)
         warnings = [as_warning(problem) for problem in config.warnings()]
         references = references_in(config)

@@ -6,7 +6,6 @@ for with what the workers say.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -47,6 +46,7 @@ from mooring.store.base import (
     FinishIdempotency,
     Idempotency,
     IdempotencyRecord,
+    KeyGone,
     NoteRequest,
     SaveMaterial,
     Store,
@@ -147,10 +147,13 @@ class Materials:
 
         Raises `NameTaken`, `AliasTaken`, and `Stale` where it moved meanwhile.
         """
-        return await self.keep(
-            actor, material, before, *self._sealed(material, given, sealed), changed, ask, warnings,
-            environments=[each.environment for each in given],
-        )  # fmt: skip
+        try:
+            return await self.keep(
+                actor, material, before, *self._sealed(material, given, sealed), changed, ask, warnings,
+                environments=[each.environment for each in given],
+            )  # fmt: skip
+        except KeyGone:  # the data key was rotated and destroyed between sealing and storing
+            return await self.save(actor, material, before, given, sealed, changed, ask, warnings)
 
     async def keep(
         self, actor: Actor, material: Material, before: Material | None, contents: Sequence[MaterialContent],
@@ -257,7 +260,7 @@ class Materials:
                     continue
                 blobs[key] = self._ring.seal(value, connection=material.id, key=material_place(each.environment, key))
                 secrets.append(MaterialSecret(each.environment, key, blobs[key], self._ring.active))
-            digest = hashlib.sha256(blobs[OPENED]).digest()
+            digest = self._ring.content_hash(values[OPENED].encode(), {}, owner=f"{material.id}/{each.environment}")
             contents.append(
                 MaterialContent(each.environment, each.type, each.alias, dumps(each.opened.entries), digest)
             )

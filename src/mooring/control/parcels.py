@@ -22,7 +22,7 @@ from mooring.kit.aead import encrypt, new_key
 from mooring.kit.ids import new_id
 from mooring.kit.record import record
 from mooring.seal.envelope import Ring
-from mooring.store.base import SaveEnvironmentKey, Store
+from mooring.store.base import KeyGone, SaveEnvironmentKey, Store
 from mooring.wire.envelope import dumps
 from mooring.wire.frames import MAX_FRAME, Material, Put
 
@@ -87,7 +87,11 @@ class Parcels:
                 key_id = new_id("ekey")
                 text = base64.b64encode(new_key()).decode()
                 sealed = self._ring.seal(text, connection=environment, key="contentKey")
-                await self._store.commit(SaveEnvironmentKey(environment, key_id, sealed, self._ring.active))
+                change = SaveEnvironmentKey(environment, key_id, sealed, self._ring.active)
+                try:
+                    await self._store.commit(change)
+                except KeyGone:  # the data key was rotated and destroyed between sealing and storing
+                    return await self.content_key(environment)
                 stored = await self._store.environment_key(environment)
                 assert stored is not None
             key_id, sealed, sealed_by = stored

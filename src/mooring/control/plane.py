@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from mooring.control.access import Access
 from mooring.control.certificates import Certificates
 from mooring.control.connections import Connections
+from mooring.control.data_keys import DataKeys
 from mooring.control.deployments import Deployments
 from mooring.control.environments import Environments
 from mooring.control.fleet import Fleet
@@ -29,6 +30,7 @@ from mooring.kit.keystore.sandbox import Sandbox
 from mooring.kit.log import log
 from mooring.plugin.registry import Registry
 from mooring.seal.envelope import Ring
+from mooring.seal.keys import KeyProvider
 from mooring.store.base import Forget, Store
 
 DAY_MS = 24 * 3600 * 1000
@@ -42,11 +44,14 @@ class Plane:
     `start` begins the work that nobody asks for: looking at heads, writing down what was heard, forgetting.
     """
 
-    def __init__(self, store: Store, ring: Ring, registry: Registry, *, wait_s: float = 10.0) -> None:
+    def __init__(
+        self, store: Store, ring: Ring, registry: Registry, provider: KeyProvider, *, wait_s: float = 10.0
+    ) -> None:
         self.store, self.ring, self.registry, self.wait_s = store, ring, registry, wait_s
         self.access = Access(store)
         self.fleet = Fleet(store)
         self.parcels = Parcels(store, ring)
+        self.data_keys = DataKeys(store, ring, provider)
         self.jobs = Jobs()
         self.streams = Streams(store, ring, self.fleet, self.parcels, self.access, self.jobs)
         self.deployments = Deployments(store, self.fleet)
@@ -71,11 +76,21 @@ class Plane:
         if self.ring.locked is not None:
             self.store.refuse_writes(self.ring.locked)
             return
+        await self._start_opened()
+
+    async def unlock(self, opened: Ring) -> None:
+        """The ring opens after all: what could not begin without it begins now."""
+        self.ring.become(opened)
+        self.store.refuse_writes(None)
+        await self._start_opened()
+
+    async def _start_opened(self) -> None:
         await self.references.index()
         self._tasks += [
             asyncio.create_task(_every(1.0, self.fleet.write_down, "write_down")),
             asyncio.create_task(_every(30.0, self.access.remember_use, "remember_use")),
             asyncio.create_task(_every(3600.0, self._forget, "forget")),
+            asyncio.create_task(self.data_keys.run()),
         ]
 
     async def stop(self) -> None:

@@ -27,7 +27,7 @@ from mooring.kit.ids import new_id
 from mooring.kit.record import record
 from mooring.plugin.problems import invalid, required
 from mooring.seal.envelope import Ring
-from mooring.store.base import NameTaken, Stale, Store
+from mooring.store.base import KeyGone, NameTaken, Stale, Store
 from mooring.wire.bodies import read
 from mooring.wire.envelope import dumps
 from mooring.wire.variables import ENTRY_ANSWERS, VARIABLE_ANSWERS, VariableBody
@@ -185,6 +185,8 @@ class Variables:
             )
         except NameTaken:
             raise _taken(material.name) from None
+        except KeyGone:  # the data key was rotated and destroyed between sealing and storing
+            return await self._keep(actor, project, material, before, held, values, changed, ask)
         except Stale:
             if before is not None:
                 raise

@@ -10,7 +10,7 @@ EVERY_GRANT: frozenset[str] = frozenset(
     {
         "connections:view", "connections:manage", "connections:test", "connections:use", "connections:attach",
         "secrets:reveal", "projects:manage", "environments:view", "environments:manage", "workers:view",
-        "workers:manage", "tokens:manage",
+        "workers:manage", "tokens:manage", "seal:manage",
     }
 )  # fmt: skip
 """What a token may be granted. The administrator's token of the first start has all but `secrets:reveal`."""
@@ -154,6 +154,21 @@ class FoundVariable:
     entries: str
     sealed: bytes
     key_id: str
+
+
+@record
+class DataKey:
+    """
+    A key that seals, wrapped by the master key; a retired one only opens what it sealed.
+
+    One of them is the root, which seals nothing: what is hashed with a key hangs on it.
+    """
+
+    id: str
+    wrapped: bytes
+    created_at: int
+    retired_at: int | None = None
+    is_root: bool = False
 
 
 @record

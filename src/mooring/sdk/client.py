@@ -144,6 +144,14 @@ class _Calls:
     def revoke_token(self, token_id: str) -> Any:
         return self._send("DELETE", f"/apiops/tokens/{_part(token_id)}/")
 
+    def list_data_keys(self) -> Any:
+        """The keys that secrets are sealed with: never the keys, but how many values each still seals."""
+        return self._send("GET", "/apiops/data-keys/")
+
+    def rotate_data_key(self) -> Any:
+        """Seal with a new data key from now on; what older ones sealed is sealed anew, and they are destroyed."""
+        return self._send("POST", "/apiops/data-keys/rotate/")
+
     def list_projects(self) -> Any:
         return self._send("GET", "/apiops/projects/")
 

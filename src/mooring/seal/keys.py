@@ -1,4 +1,8 @@
-"""Where the master key comes from."""
+"""
+Where the master key comes from, and what it is for: wrapping data keys.
+
+A file or a setting holds the key itself; a key service (`mooring.seal.kms`) keeps it and wraps on request.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,69 @@ import binascii
 from pathlib import Path
 from typing import Protocol
 
-from mooring.errors import KeyUnavailable
-from mooring.kit.aead import KEY_BYTES, new_key
+from mooring.errors import KeyUnavailable, UnknownSeal
+from mooring.kit.aead import KEY_BYTES, NotAuthentic, decrypt, encrypt, new_key
 from mooring.kit.files import write_private
+
+LOCAL = b"\x01"
+"""The first byte of what was wrapped here, with a master key in our hands."""
+SERVICE = b"\x02"
+"""The first byte of what a key service wrapped."""
 
 
 class KeyProvider(Protocol):
-    """Hands out the 256-bit master key. `place` says where it comes from, for messages."""
+    """
+    Wraps data keys with the master key. `place` says where that is, for messages.
+
+    Both calls raise `KeyUnavailable` where the master key cannot be had, or is another one.
+    """
+
+    place: str
+
+    async def wrap(self, key_id: str, key: bytes, *, may_create: bool = False) -> bytes:
+        """*key*, for the row *key_id* alone. *may_create* is true only while nothing was sealed yet."""
+
+    async def unwrap(self, key_id: str, wrapped: bytes) -> bytes:
+        """What `wrap` was given."""
+
+    async def first_root(self) -> bytes | None:
+        """What stores without a root derived everything from: the master key itself; None where it is out of reach."""
+
+
+class _LocalKey:
+    """A master key that this process holds."""
 
     place: str
 
     def master_key(self, *, may_create: bool) -> bytes:
-        """The key. *may_create* is true only while nothing was sealed yet. Raises `KeyUnavailable`."""
+        """The key. Raises `KeyUnavailable`."""
+        raise NotImplementedError
+
+    async def wrap(self, key_id: str, key: bytes, *, may_create: bool = False) -> bytes:
+        return LOCAL + encrypt(self.master_key(may_create=may_create), key, _context(key_id))
+
+    async def unwrap(self, key_id: str, wrapped: bytes) -> bytes:
+        master = self.master_key(may_create=False)
+        if wrapped[:1] == SERVICE:
+            raise KeyUnavailable(
+                "the data keys were wrapped by a key service, not by a key that is held here",
+                hint="Set MOORING_KEY_PROVIDER=kms and MOORING_KMS_KEY_ID; nothing was written.",
+            )
+        if wrapped[:1] != LOCAL:
+            raise UnknownSeal("the data keys are wrapped in a form this version does not know")
+        try:
+            return decrypt(master, wrapped[1:], _context(key_id))
+        except NotAuthentic:
+            raise KeyUnavailable(
+                f"the master key from {self.place} is not the one that this data was sealed with",
+                hint="Give the right key; nothing was written.",
+            ) from None
+
+    async def first_root(self) -> bytes | None:
+        return self.master_key(may_create=False)
 
 
-class FileKey:
+class FileKey(_LocalKey):
     """A key in a file of mode 0600, made on the first start."""
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +98,7 @@ class FileKey:
         return key
 
 
-class GivenKey:
+class GivenKey(_LocalKey):
     """A key given as base64 text, in the setting MOORING_MASTER_KEY."""
 
     place = "MOORING_MASTER_KEY"
@@ -68,3 +120,7 @@ def _decode(text: str, place: str) -> bytes:
             f"{place} does not hold a key: 32 bytes in base64", hint="openssl rand -base64 32 makes one."
         )
     return key
+
+
+def _context(key_id: str) -> bytes:
+    return f"mooring data key v1|{key_id}".encode()

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from mooring.domain.records import (
     AuditEntry,
     Connection,
+    DataKey,
     Deployment,
     DesiredRow,
     Environment,
@@ -32,12 +33,17 @@ from mooring.domain.records import (
     Token,
     Worker,
 )
+from mooring.domain.sealed_places import SealedPlace
 from mooring.errors import Conflict, Unavailable
 from mooring.kit.record import record
 
 
 class Stale(Conflict):
     """The record moved since it was read: read again and repeat."""
+
+
+class KeyGone(Stale):
+    """A value was sealed with a data key that was destroyed meanwhile: seal it again and repeat."""
 
 
 class NameTaken(Conflict):
@@ -250,11 +256,54 @@ class SeeWorkers:
 
 @record
 class SaveDataKey:
-    """A data key, wrapped by the master key."""
+    """The first data key, or the root."""
+
+    key: DataKey
+
+
+@record
+class RotateDataKey:
+    """Another data key, which seals from now on; those that were there are retired."""
+
+    key: DataKey
+    audit: AuditEntry
+
+
+@record
+class SealedRow:
+    """A sealed value: the values of its row's key, in the order of its place's columns."""
+
+    keys: tuple[str, ...]
+    sealed: bytes
+    key_id: str
+
+
+@record
+class Reseal:
+    """Values of *place* under another data key: (as it was read, as it shall be). One that changed meanwhile is left alone."""
+
+    place: SealedPlace
+    rows: Sequence[tuple[SealedRow, SealedRow]]
+
+
+@record
+class DestroyDataKey:
+    """
+    Destroy a retired data key. Refused with `Conflict` while a value is sealed with it.
+
+    A change that comes later with a value sealed with it is refused with `KeyGone`.
+    """
 
     id: str
-    wrapped: bytes
-    at: int
+    audit: AuditEntry
+
+
+@record
+class RewrapDataKeys:
+    """Every data key under another master key: id to wrapped. Refused with `Conflict` unless these are all there are."""
+
+    wrapped: Mapping[str, bytes]
+    audit: AuditEntry
 
 
 @record
@@ -291,7 +340,7 @@ class Forget:
 Change = (
     SaveConnection | DeleteConnection | SaveMaterial | DeleteMaterial | IndexReferences | NoteRequest | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
     | DeleteEnvironment | StartEpoch | CreateToken | RevokeToken | TouchTokens | CreateEnrolment | EnrolWorker
-    | ForgetWorker | SeeWorkers | SaveDataKey | SaveEnvironmentKey | Record | SetMeta | Forget
+    | ForgetWorker | SeeWorkers | SaveDataKey | RotateDataKey | Reseal | DestroyDataKey | RewrapDataKeys | SaveEnvironmentKey | Record | SetMeta | Forget
 )  # fmt: skip
 
 
@@ -326,11 +375,21 @@ class Store(Protocol):
     async def commit(self, change: Change) -> Committed:
         """Make *change* durable. Raises `Stale`, `NameTaken`, `Conflict`, `Unavailable`."""
 
-    def refuse_writes(self, reason: Unavailable) -> None:
-        """From now on every `commit` raises *reason*: nothing is written while the seal is closed."""
+    def refuse_writes(self, reason: Unavailable | None) -> None:
+        """From now on every `commit` raises *reason*: nothing is written while the seal is closed. None ends that."""
 
     async def meta(self, key: str) -> str | None: ...
-    async def data_keys(self) -> list[tuple[str, bytes]]: ...
+    async def data_keys(self) -> list[DataKey]:
+        """Every data key, oldest first, the root among them."""
+
+    async def sealed_rows(
+        self, place: SealedPlace, *, but: str, after: tuple[str, ...] = (), limit: int
+    ) -> list[SealedRow]:
+        """Rows of *place* beyond the key *after* whose values are sealed with another data key than *but*."""
+
+    async def seal_counts(self) -> dict[str, int]:
+        """How many values are sealed with each data key."""
+
     async def environment_key(self, environment: str) -> tuple[str, bytes, str] | None:
         """Id of an environment's content key, the key sealed, and the id of the data key that sealed it."""
 

@@ -14,6 +14,7 @@ import apsw
 
 from mooring.domain.records import (
     Connection,
+    DataKey,
     Deployment,
     DesiredRow,
     Environment,
@@ -28,9 +29,10 @@ from mooring.domain.records import (
     Token,
     Worker,
 )
+from mooring.domain.sealed_places import SealedPlace
 from mooring.errors import Conflict, MooringError, Unavailable
 from mooring.kit.log import log
-from mooring.store import sqlite_materials, sqlite_variables
+from mooring.store import sqlite_materials, sqlite_seals, sqlite_variables
 from mooring.store.base import (
     Change,
     Committed,
@@ -42,6 +44,7 @@ from mooring.store.base import (
     NoteRequest,
     Record,
     SaveConnection,
+    SealedRow,
     SeeWorkers,
     TouchTokens,
 )
@@ -88,6 +91,7 @@ class SqliteStore:
         self._writer = GroupWriter(self._apply, self._told, "mooring-sqlite-writer")
         self._moved: list[HeadsMoved] = []
         self._refusal: Unavailable | None = None
+        self._gone_keys: set[str] = set()
         self._tokens: dict[str, Token] = {}
         self._projects: dict[str, Project] = {}
         self._environment_names: dict[str, str] = {}
@@ -156,7 +160,7 @@ class SqliteStore:
     def subscribe(self, moved: HeadsMoved) -> None:
         self._moved.append(moved)
 
-    def refuse_writes(self, reason: Unavailable) -> None:
+    def refuse_writes(self, reason: Unavailable | None) -> None:
         self._refusal = reason
 
     async def commit(self, change: Change) -> Committed:
@@ -202,7 +206,7 @@ class SqliteStore:
         db = self._write_db
         assert db is not None
         results: list[Any] = []
-        transaction = Transaction(db)
+        transaction = Transaction(db, self._gone_keys)
         try:
             db.execute("BEGIN IMMEDIATE")
             for change in changes:
@@ -218,8 +222,16 @@ class SqliteStore:
     async def meta(self, key: str) -> str | None:
         return cast("str | None", self._one("SELECT value FROM meta WHERE key = ?", (key,)))
 
-    async def data_keys(self) -> list[tuple[str, bytes]]:
-        return self._all("SELECT id, wrapped FROM data_keys ORDER BY created_at, id")
+    async def data_keys(self) -> list[DataKey]:
+        return self._asked(sqlite_seals.data_keys)
+
+    async def sealed_rows(
+        self, place: SealedPlace, *, but: str, after: tuple[str, ...] = (), limit: int
+    ) -> list[SealedRow]:
+        return self._asked(sqlite_seals.sealed_rows, place, but=but, after=after, limit=limit)
+
+    async def seal_counts(self) -> dict[str, int]:
+        return self._asked(sqlite_seals.seal_counts)
 
     async def environment_key(self, environment: str) -> tuple[str, bytes, str] | None:
         found: tuple[str, bytes, str] | None = self._one(

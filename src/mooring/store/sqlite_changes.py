@@ -15,7 +15,7 @@ from mooring.domain.records import AuditEntry, Connection, Deployment, Environme
 from mooring.errors import Conflict
 from mooring.kit.ids import new_id
 from mooring.kit.record import record
-from mooring.store import sqlite_access, sqlite_materials
+from mooring.store import sqlite_access, sqlite_materials, sqlite_seals
 from mooring.store.base import (
     Change,
     Committed,
@@ -31,7 +31,6 @@ from mooring.store.base import (
     NoteRequest,
     Record,
     SaveConnection,
-    SaveDataKey,
     SaveEnvironment,
     SaveEnvironmentKey,
     SetMeta,
@@ -64,8 +63,9 @@ class Transaction:
     of revisions.
     """
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: apsw.Connection, gone_keys: set[str]) -> None:
         self.db = db
+        self.gone_keys = gone_keys  # data keys that were destroyed while this process runs
         self._heads: dict[str, _Head] = {}
         self._dirty: set[str] = set()
         self._targets: dict[str, list[str]] = {}
@@ -90,6 +90,8 @@ class Transaction:
 
     def make(self, change: Change) -> Committed:
         """Write *change*."""
+        if self.gone_keys:
+            sqlite_seals.refuse_gone(change, self.gone_keys)
         return self._makers[type(change)](self, change)
 
     def flush_rows(self) -> None:
@@ -391,12 +393,6 @@ class Transaction:
 
     # keys, bookkeeping
 
-    def _save_data_key(self, change: SaveDataKey) -> Committed:
-        self.db.execute(
-            "INSERT INTO data_keys (id, wrapped, created_at) VALUES (?,?,?)", (change.id, change.wrapped, change.at)
-        )
-        return Committed()
-
     def _save_environment_key(self, change: SaveEnvironmentKey) -> Committed:
         self.db.execute(
             "INSERT OR IGNORE INTO environment_keys (environment, id, sealed, key_id) VALUES (?,?,?,?)",
@@ -461,6 +457,7 @@ class Transaction:
     _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {
         **sqlite_access.MAKERS,
         **sqlite_materials.MAKERS,
+        **sqlite_seals.MAKERS,
         SaveConnection: _save_connection,
         DeleteConnection: _delete_connection,
         NoteRequest: _note_request,
@@ -470,7 +467,6 @@ class Transaction:
         SaveEnvironment: _save_environment,
         DeleteEnvironment: _delete_environment,
         StartEpoch: _start_epoch,
-        SaveDataKey: _save_data_key,
         SaveEnvironmentKey: _save_environment_key,
         Record: _record,
         SetMeta: _set_meta,
