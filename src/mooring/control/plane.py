@@ -19,6 +19,7 @@ from mooring.control.materials import Materials
 from mooring.control.parcels import Parcels
 from mooring.control.probes import Probes
 from mooring.control.projects import Projects
+from mooring.control.reach import Reach
 from mooring.control.references import References
 from mooring.control.streams import LOOK_S, Streams
 from mooring.control.tokens import Tokens
@@ -61,7 +62,7 @@ class Plane:
         materials = Materials(store, ring, self.deployments)
         self.keystores = Keystores(store, materials, self.sandbox)
         self.certificates = Certificates(store, materials, self.sandbox)
-        self.variables = Variables(store, ring, materials)
+        self.variables = Variables(store, ring, materials, Reach(store, ring, registry, self.parcels))
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels)
         self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)

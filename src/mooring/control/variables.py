@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mooring.control import destinations
 from mooring.control.connections import Ask
 from mooring.control.materials import Materials
 from mooring.control.parcels import material_place
+from mooring.control.reach import Reach
 from mooring.control.references import named
 from mooring.control.retrying import undisturbed
 from mooring.domain.names import ADMIN_PROJECT, name_key
@@ -58,8 +60,8 @@ class _Held:
 class Variables:
     """The variables of every project."""
 
-    def __init__(self, store: Store, ring: Ring, materials: Materials) -> None:
-        self._store, self._ring, self._materials = store, ring, materials
+    def __init__(self, store: Store, ring: Ring, materials: Materials, reach: Reach) -> None:
+        self._store, self._ring, self._materials, self._reach = store, ring, materials, reach
 
     # reading
 
@@ -177,6 +179,7 @@ class Variables:
         self, actor: Actor, project: Project, material: Material, before: Material | None, held: _Held | None,
         values: Sequence[Value], changed: Sequence[str], ask: Ask,
     ) -> str:  # fmt: skip
+        await self._check_destinations(actor, material, before, held, values, changed)
         contents, secrets, dropped = self._sealed(material, values, held)
         places = await self._places(project, values)
         try:
@@ -193,6 +196,19 @@ class Variables:
             raise NotFound(
                 f"Project({project.name}) was not found or user does not have privilege to access it!"
             ) from None
+
+    async def _check_destinations(
+        self, actor: Actor, material: Material, before: Material | None, held: _Held | None, values: Sequence[Value],
+        changed: Sequence[str],
+    ) -> None:  # fmt: skip
+        """A stored secret never follows a variable elsewhere. Raises `SecretRequired`, which names whose."""
+        old = _texts(held.values.values()) if held else {}
+        found = await self._reach.moved(before, old, material, _texts(values))
+        fields = sorted({field for each in found for field in each.fields})
+        path = "/name" if set(changed) == {"name"} else "/globalValue" if "globalValue" in changed else f"/{LIST}"
+        destinations.check_shared(
+            actor, path, f"{material.name} would change where connections go ({', '.join(fields)})", found
+        )
 
     async def _places(self, project: Project, values: Sequence[Value]) -> list[str]:
         """The environments that an answer tells of."""
@@ -270,6 +286,10 @@ class Variables:
             "id": material.id, "generation": material.generation, "createdAt": iso(material.created_at),
             "updatedAt": iso(material.updated_at),
         }  # fmt: skip
+
+
+def _texts(values: Iterable[Value]) -> dict[str, str]:
+    return {each.environment: each.text for each in values if each.text is not None}
 
 
 def _value(

@@ -450,6 +450,9 @@ class Store(Protocol):
         The project's own for that environment comes first, then its global one, then those of the project `admin`.
         """
 
+    async def variable_namers(self, name_keys: Sequence[str]) -> list[tuple[Connection, str]]:
+        """The connections of every project that name a variable with one of those keys, with their projects' names."""
+
     async def material_users(self, material: Material) -> list[tuple[Connection, str]]:
         """The connections whose references find *material*, in some environment or in none, with their projects' names."""
 

@@ -369,6 +369,9 @@ class SqliteStore:
     async def variables(self, project_id: str, environment: str, names: Sequence[str]) -> list[FoundVariable | None]:
         return self._asked(sqlite_variables.values, project_id, environment, names)
 
+    async def variable_namers(self, name_keys: Sequence[str]) -> list[tuple[Connection, str]]:
+        return self._asked(sqlite_materials.variable_namers, name_keys)
+
     async def material_users(self, material: Material) -> list[tuple[Connection, str]]:
         return self._asked(sqlite_materials.users, material)
 

@@ -169,6 +169,15 @@ def users(db: apsw.Connection, of: Material) -> list[tuple[Connection, str]]:
     return found_here
 
 
+def variable_namers(db: apsw.Connection, keys: Sequence[str]) -> list[tuple[Connection, str]]:
+    """The connections that name a variable of one of those keys."""
+    return [
+        (connection, project_name)
+        for connection, project_name in _namers(db, keys)
+        if any(r.noun == sqlite_variables.VARIABLE and name_key(r.name) in keys for r in connection.references)
+    ]
+
+
 def _keys(of: Material, keys: Iterable[str]) -> set[str]:
     """The name keys to look for users of *of* under: also that of those who name it by way of a variable."""
     return {*keys} if of.noun == sqlite_variables.VARIABLE else {*keys, sqlite_variables.VARYING}
