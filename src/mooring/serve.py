@@ -25,17 +25,19 @@ import uvicorn
 
 from mooring.api.app import control_app
 from mooring.api.protocol import Http
+from mooring.control import rewrapping
 from mooring.control.auditing import entry
 from mooring.control.plane import Plane
 from mooring.control.tokens import first_token, system_actor
 from mooring.domain.records import DataKey
-from mooring.errors import AlreadyExists, MooringError, SealError, Unavailable
+from mooring.errors import AlreadyExists, BadRequest, MooringError, SealError, Unavailable
 from mooring.kit.files import write_private
 from mooring.kit.ids import new_id
 from mooring.kit.log import log
 from mooring.kit.settings import Settings
 from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
+from mooring.seal.choosing import key_file_of, kms_of, provider_of
 from mooring.seal.envelope import LockedRing, Ring
 from mooring.seal.keys import FileKey, GivenKey, KeyProvider
 from mooring.seal.opening import missing_root, new_data_key, open_ring
@@ -54,6 +56,9 @@ WORKER_LOCK_S = 10.0
 MIN_LOCAL_TOKEN = 16
 GRACE_S = 10
 UNLOCK_S = 5.0
+_NOT_FOR_WORKERS = (
+    "MOORING_MASTER_KEY", "MOORING_NEW_MASTER_KEY", "MOORING_KMS_SECRET_ACCESS_KEY", "MOORING_KMS_SESSION_TOKEN",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ async def opened_plane(settings: Settings) -> AsyncIterator[tuple[Plane, str | N
     store = SqliteStore(settings.data_dir)
     await store.open()
     try:
-        provider = _key_provider(settings)
+        provider = provider_of(settings)
         ring = await _ring(store, provider)
         plane = Plane(store, ring, Registry(settings.types), provider, wait_s=settings.wait_seconds)
         token = None if ring.locked else await _first_start(store, settings)
@@ -89,12 +94,6 @@ async def opened_plane(settings: Settings) -> AsyncIterator[tuple[Plane, str | N
             await plane.stop()
     finally:
         await store.close()
-
-
-def _key_provider(settings: Settings) -> KeyProvider:
-    if settings.master_key is not None:
-        return GivenKey(settings.master_key.get_secret_value())
-    return FileKey(settings.data_dir / "master.key")
 
 
 async def _ring(store: Store, provider: KeyProvider) -> Ring:
@@ -151,14 +150,44 @@ async def _first_start(store: Store, settings: Settings) -> str | None:
     return text
 
 
+async def rewrap(settings: Settings, *, file: Path | None, kms: str | None, environment: bool) -> str:
+    """Put the keys of a data directory that nobody holds under another master key; what to set from now on."""
+    before = provider_of(settings)
+    after: KeyProvider
+    path = key_file_of(settings)
+    if kms is not None:
+        after, told = kms_of(settings, kms), f"MOORING_KEY_PROVIDER=kms MOORING_KMS_KEY_ID={kms}"
+    elif environment:
+        given = settings.new_master_key
+        after = GivenKey(given.get_secret_value() if given else "", "MOORING_NEW_MASTER_KEY")
+        told = "MOORING_MASTER_KEY to what MOORING_NEW_MASTER_KEY is now"
+    elif file is not None and file != path:
+        after, told = FileKey(file), f"MOORING_KEY_PROVIDER=file MOORING_KEY_FILE={file}"
+    elif path is not None:
+        after, told = FileKey(path).next(), ""
+    else:
+        raise BadRequest("where should the new master key be?", hint="--to-file, --to-kms or --to-environment.")
+    store = SqliteStore(settings.data_dir)
+    await store.open()
+    try:
+        await rewrapping.rewrap(store, before, after)
+    finally:
+        await store.close()
+    if path is not None and not told:
+        FileKey(path).advance()
+    return told
+
+
 async def control_plane(settings: Settings, announce: Any) -> None:
     """One node, until it is told to stop. *announce* is called with `Started` when it listens."""
     with _listening(settings.host, settings.port) as listener:
         async with opened_plane(settings) as (plane, token):
             url = _url(settings.host, listener)
-            if settings.master_key is None:
+            path = key_file_of(settings)
+            if path is not None and path.resolve().is_relative_to(settings.data_dir.resolve()):
                 log.warning(
-                    "master_key_beside_data", hint="Keep the master key elsewhere: MOORING_MASTER_KEY, or another disk."
+                    "master_key_beside_data",
+                    hint="Keep the master key elsewhere: MOORING_MASTER_KEY, MOORING_KEY_FILE on another disk, a key service.",
                 )
             server = _server(control_app(plane, max_body=settings.max_body_bytes))
             announce(Started(url, settings.data_dir, token, plane.ring.locked.message if plane.ring.locked else None))
@@ -207,7 +236,8 @@ async def _keep_worker(plane: Plane, settings: Settings, url: str) -> None:
     failures = 0
     while True:
         environment = dict(os.environ)
-        environment.pop("MOORING_MASTER_KEY", None)
+        for name in _NOT_FOR_WORKERS:
+            environment.pop(name, None)
         environment.pop("MOORING_ADMIN_TOKEN", None)
         environment.pop("MOORING_ENROL_TOKEN", None)
         # One's own machine: what an operator has to allow elsewhere is allowed, below the data folder.

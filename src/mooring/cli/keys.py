@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from mooring.cli import output
 from mooring.cli.client import client
 from mooring.errors import Unavailable
+from mooring.kit.settings import read_settings
 
 keys_app = typer.Typer(no_args_is_help=True, help="The keys that secrets are sealed with.")
 
@@ -43,6 +46,26 @@ def rotate(
             f"{left} values are sealed with retired keys still",
             hint="It goes on by itself; mooring keys list shows how far it is. The log names what cannot be opened.",
         )
+
+
+@keys_app.command("rewrap")
+@output.clear_errors
+def rewrap(
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the database, keys and sockets.")] = None,
+    to_file: Annotated[Path | None, typer.Option(help="A key file; made where there is none.")] = None,
+    to_kms: Annotated[
+        str | None, typer.Option(help="A key of the key service: its id, ARN or alias; see MOORING_KMS_*.")
+    ] = None,
+    to_environment: Annotated[bool, typer.Option(help="The key in MOORING_NEW_MASTER_KEY.")] = False,
+) -> None:
+    """Change the master key, while no control plane runs; without an option, a new key in the same file."""
+    from mooring import serve
+
+    settings = read_settings(data_dir=data_dir)
+    told = asyncio.run(serve.rewrap(settings, file=to_file, kms=to_kms, environment=to_environment))
+    typer.echo("All data keys are wrapped by the new master key; the old one opens nothing here any more.")
+    if told:
+        typer.echo(f"Before the next start set {told}")
 
 
 def _retired(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

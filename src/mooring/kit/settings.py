@@ -34,6 +34,20 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = Field(
         None, description="The master key, 32 bytes in base64; without it, <data-dir>/master.key."
     )
+    key_provider: Literal["auto", "file", "environment", "kms"] = Field(
+        "auto",
+        description="Where the master key is: in MOORING_MASTER_KEY if that is set, else in a file; or in a key service (kms).",
+    )
+    key_file: Path | None = Field(None, description="File with the master key, in place of <data-dir>/master.key.")
+    new_master_key: SecretStr | None = Field(
+        None, description="The next master key, for `mooring keys rewrap --to-environment` alone."
+    )
+    kms_key_id: str | None = Field(None, description="Key of the key service: its id, ARN or alias.")
+    kms_endpoint: str | None = Field(None, description="URL of the key service, if it is not AWS's own of the region.")
+    kms_region: str | None = Field(None, description="Region of the key service; else the ARN's, else AWS_REGION.")
+    kms_access_key_id: str | None = Field(None, description="Who asks the key service; else AWS_ACCESS_KEY_ID.")
+    kms_secret_access_key: SecretStr | None = Field(None, description="Its secret; else AWS_SECRET_ACCESS_KEY.")
+    kms_session_token: SecretStr | None = Field(None, description="Its session's token; else AWS_SESSION_TOKEN.")
     enrol_token: SecretStr | None = Field(None, description="One-time token that a new worker enrols with.")
     environment: str = Field("development", description="Environment that a worker belongs to.")
     types: str = Field(

@@ -80,6 +80,25 @@ class FileKey(_LocalKey):
         self.path = path
         self.place = f"the key file {path.name}"
 
+    def next(self) -> FileKey:
+        """The key that comes after this one, in a file beside it until `advance`."""
+        return FileKey(self.path.with_name(self.path.name + ".next"))
+
+    def advance(self) -> None:
+        """The next key takes this one's place."""
+        self.next().path.replace(self.path)
+
+    async def unwrap(self, key_id: str, wrapped: bytes) -> bytes:
+        try:
+            return await super().unwrap(key_id, wrapped)
+        except KeyUnavailable:
+            # A change of the master key that ended between the database and the file: the next key is the right one.
+            if not self.next().path.exists():
+                raise
+            key = await self.next().unwrap(key_id, wrapped)
+            self.advance()
+            return key
+
     def master_key(self, *, may_create: bool) -> bytes:
         try:
             return _decode(self.path.read_text("ascii", "replace").strip(), self.place)
@@ -101,10 +120,8 @@ class FileKey(_LocalKey):
 class GivenKey(_LocalKey):
     """A key given as base64 text, in the setting MOORING_MASTER_KEY."""
 
-    place = "MOORING_MASTER_KEY"
-
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, place: str = "MOORING_MASTER_KEY") -> None:
+        self._text, self.place = text, place
 
     def master_key(self, *, may_create: bool) -> bytes:
         return _decode(self._text, self.place)
