@@ -64,9 +64,8 @@ def routes_table() -> str:
         for card in ROUTES:
             if card.tag == tag and not card.hidden:
                 query = ", ".join(f"`{name}`" for name in card.query)
-                what = card.summary + ("; needs no token" if card.public else "")
-                rows.append((f"`{card.method}`", f"`{card.path}`", what, query))
-        parts.append(f"### {tag}\n\n{_table(('Method', 'Path', 'What it does', 'Query'), rows)}")
+                rows.append((f"`{card.method}`", f"`{card.path}`", card.summary, str(card.demands), query))
+        parts.append(f"### {tag}\n\n{_table(('Method', 'Path', 'What it does', 'Demands', 'Query'), rows)}")
     return "\n\n".join(parts)
 
 

@@ -10,7 +10,8 @@ import pytest
 from mooring.control.access import require, visible_project
 from mooring.control.plane import Plane
 from mooring.control.tokens import first_token, system_actor
-from mooring.domain.records import EVERY_GRANT, Actor
+from mooring.domain.records import Actor
+from mooring.domain.rights import EVERY_GRANT
 from mooring.errors import BadRequest, InUse, InvalidConfig, NotAuthenticated, NotFound, NotPermitted
 from mooring.kit.clock import now_ms
 from mooring.kit.tokens import make_token

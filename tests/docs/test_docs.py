@@ -17,7 +17,7 @@ from mooring.api.errors import status_of
 from mooring.api.pages import ROUTES as PAGES_OF_THE_API
 from mooring.api.routes import ROUTES
 from mooring.control.verdict import overall
-from mooring.domain.records import EVERY_GRANT
+from mooring.domain.rights import EVERY_GRANT
 from mooring.kit.settings import Settings
 from mooring.plugin.registry import Registry
 from mooring.worker.local import STATUS as LOCAL_STATUS

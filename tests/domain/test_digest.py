@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring.domain.digest import EMPTY, add, term
-from mooring.domain.records import EVERY_GRANT, Actor
+from mooring.domain.records import Actor
+from mooring.domain.rights import EVERY_GRANT
 
 TERMS = st.lists(st.builds(term, st.text(max_size=20), st.integers(0, 2**53), st.binary(max_size=32)), max_size=20)
 
@@ -70,9 +71,9 @@ def test_connections_of_the_same_content_do_not_cancel_out() -> None:
 
 def test_an_actor_may_what_it_was_granted() -> None:
     """And nothing else."""
-    actor = Actor("ada", None, None, frozenset({"connections:view"}))
+    actor = Actor("ada", None, None, frozenset({"workers:view"}))
 
-    assert [grant for grant in sorted(EVERY_GRANT) if actor.may(grant)] == ["connections:view"]
+    assert [grant for grant in sorted(EVERY_GRANT) if actor.may(grant)] == ["workers:view"]
 
 
 def test_an_actor_of_a_project_sees_that_one() -> None:

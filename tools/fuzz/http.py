@@ -16,7 +16,7 @@ from typing import Any
 from mooring.api.app import control_app
 from mooring.control.plane import Plane
 from mooring.control.tokens import system_actor
-from mooring.domain.records import EVERY_GRANT
+from mooring.domain.rights import EVERY_GRANT
 from mooring.kit.settings import Settings
 from mooring.serve import DEV_ENVIRONMENT, DEV_PROJECT, opened_plane
 from tools.fuzz import bodies, oracle, requests

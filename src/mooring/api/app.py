@@ -101,7 +101,9 @@ async def _answer(card: RouteCard, request: Request) -> Response:
         check_size(request)
         if card.public:
             return await card.handler(request)  # type: ignore[no-any-return]  # handlers answer responses
-        return await card.handler(request, await actor_of(request))  # type: ignore[no-any-return]  # as above
+        actor = await actor_of(request)
+        await card.demands.check(request, actor)
+        return await card.handler(request, actor)  # type: ignore[no-any-return]  # as above
     except TooLarge as exc:
         await drain(request)
         return error_response(exc)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable, Mapping
 
+from mooring.domain.names import ADMIN_PROJECT
 from mooring.domain.records import Actor, Project, Token
-from mooring.errors import NotAuthenticated, NotFound, NotPermitted
+from mooring.errors import BadRequest, MooringError, NotAuthenticated, NotFound, NotPermitted
 from mooring.kit.clock import now_ms
 from mooring.kit.tokens import parse_token
 from mooring.store.base import Store, TouchTokens
@@ -42,17 +44,48 @@ class Access:
             await self._store.commit(TouchTokens(used))
 
 
-def require(actor: Actor, grant: str, project_id: str | None = None) -> None:
-    """Raises `NotPermitted` unless *actor* holds *grant*: in that project, or, without one, everywhere."""
-    if not actor.may(grant, project_id):
-        raise NotPermitted(
-            "You do not have permission to perform this action", hint=f"The token needs the grant {grant}."
-        )
+def require(actor: Actor, grant: str, project_id: str | None = None, connection_id: str | None = None) -> None:
+    """Raises `NotPermitted` unless *actor* holds *grant*: there, or, without a project, everywhere."""
+    if not actor.may(grant, project_id, connection_id):
+        ask_grant(False, grant)
+
+
+def ask_grant(is_held: bool, grant: str) -> None:
+    """Raises `NotPermitted`, naming *grant*, unless it is held."""
+    if not is_held:
+        raise NotPermitted("You do not have permission to perform this action", hint=f"It needs the grant {grant}.")
 
 
 async def visible_project(store: Store, actor: Actor, name: str) -> Project:
     """The project *name*. One that is invisible to *actor* and one that is missing have the same answer: `NotFound`."""
+    return await project_in(store, actor, name, "connections")
+
+
+async def project_in(store: Store, actor: Actor, name: str, family: str) -> Project:
+    """
+    The project *name*, for routes of *family*, which differ in what they answer where it is missing or invisible.
+
+    The project of what is global exists for everybody.
+    """
     project = await store.project(name)
-    if project is None or not actor.sees(project.id):
-        raise NotFound(f"Project '{name}' not found")
+    if project is None or not (actor.sees(project.id) or name == ADMIN_PROJECT):
+        raise _MISSING[family](name)
     return project
+
+
+def readable_by_all(actor: Actor, grant: str, project: Project) -> bool:
+    """What is global may be seen and used by whoever may see and use anything of that kind in any project."""
+    return project.name == ADMIN_PROJECT and grant in FOR_ALL and actor.may_somewhere(grant)
+
+
+FOR_ALL = frozenset({"connections:view", "connections:use", "connections:test"})
+"""What everybody who may do it in some project may do with global connections."""
+
+_MISSING: Mapping[str, Callable[[str], MooringError]] = {
+    "connections": lambda name: NotFound(f"Project '{name}' not found"),
+    "secrets": lambda name: NotFound(f"Project({name}) was not found or user does not have privilege to access it!"),
+    "environments": lambda name: BadRequest(
+        f"Project not found for name: ({name}) or user has not privilege to access it!"
+    ),
+}
+"""The documented words of each family of routes."""

@@ -38,7 +38,7 @@ class Certificates:
 
     async def list_all(self, actor: Actor, project_name: str) -> list[tuple[Material, dict[str, Any]]]:
         """Every certificate of a project, as the API shows it; without their content."""
-        project = await self._materials.project(actor, project_name, "connections:view")
+        project = await self._materials.project(actor, project_name, "certificates:view")
         names = await self._store.environment_names()
         return [
             (material, _wire(material, project, contents, names, {}))
@@ -47,7 +47,7 @@ class Certificates:
 
     async def get(self, actor: Actor, project_name: str, name: str) -> tuple[Material, dict[str, Any]]:
         """One certificate, with its content. Raises `BadRequest`, as documented."""
-        project = await self._materials.project(actor, project_name, "connections:view")
+        project = await self._materials.project(actor, project_name, "certificates:view")
         material = await self._materials.existing(project, NOUN, name, _missing(name), Ask(0))
         names = await self._store.environment_names()
         contents = await self._store.material_contents(material.id)
@@ -55,7 +55,7 @@ class Certificates:
 
     async def export(self, actor: Actor, project_name: str, name: str) -> tuple[str, bytes]:
         """The name of a ZIP file and the file: the certificate of each environment, in DER."""
-        project = await self._materials.project(actor, project_name, "connections:view")
+        project = await self._materials.project(actor, project_name, "certificates:view")
         material = await self._materials.existing(project, NOUN, name, _missing(name), Ask(0))
         names = await self._store.environment_names()
         file = io.BytesIO()
@@ -80,7 +80,7 @@ class Certificates:
 
     async def check_change(self, actor: Actor, project_name: str, path_name: str | None = None) -> Project:
         """The project, where *actor* may change its certificates: what is refused before the body."""
-        project = await self._materials.project(actor, project_name, "connections:manage")
+        project = await self._materials.project(actor, project_name, "certificates:manage")
         if path_name is not None:
             check_name(path_name, "certificateName")
         return project

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mooring.control.access import require
+from mooring.control.access import project_in, require
 from mooring.control.auditing import entry
 from mooring.control.fleet import Fleet
 from mooring.control.parcels import Parcels
 from mooring.domain.digest import EMPTY
 from mooring.domain.names import name_key, why_not_a_name
 from mooring.domain.records import Actor, Environment, Project
-from mooring.errors import AlreadyExists, BadRequest, InvalidConfig, NotAuthenticated, NotFound, Problem
+from mooring.errors import AlreadyExists, InvalidConfig, NotAuthenticated, NotFound, Problem
 from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
 from mooring.store.base import DeleteEnvironment, NameTaken, SaveEnvironment, Stale, Store
@@ -32,9 +32,7 @@ class Environments:
 
     async def of_project(self, actor: Actor, project_name: str) -> tuple[Project, list[Environment]]:
         """Those bound to a project, and those open to every project. Raises `BadRequest`, as documented."""
-        project = await self._store.project(project_name)
-        if project is None or not actor.sees(project.id):
-            raise BadRequest(f"Project not found for name: ({project_name}) or user has not privilege to access it!")
+        project = await project_in(self._store, actor, project_name, "environments")
         found = await self._store.environments()
         return project, [
             environment for environment in found if not environment.projects or project.id in environment.projects

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mooring.control.access import require, visible_project
+from mooring.control.access import project_in, require
 from mooring.control.auditing import entry
 from mooring.control.connections import Ask
 from mooring.control.deployments import Deployments
@@ -33,7 +33,6 @@ from mooring.errors import (
     Conflict,
     InUse,
     InvalidConfig,
-    NotFound,
     PreconditionFailed,
     Problem,
 )
@@ -92,10 +91,7 @@ class Materials:
 
     async def project(self, actor: Actor, name: str, grant: str) -> Project:
         """The project, where *actor* holds *grant*. Raises `NotFound` in the words that these pages have."""
-        try:
-            project = await visible_project(self._store, actor, name)
-        except NotFound:
-            raise NotFound(f"Project({name}) was not found or user does not have privilege to access it!") from None
+        project = await project_in(self._store, actor, name, "secrets")
         require(actor, grant, project.id)
         return project
 

@@ -29,8 +29,6 @@ class Projects:
     async def create(self, actor: Actor, name: str, description: str | None) -> Project:
         """Raises `AlreadyExists`, `InvalidConfig`."""
         require(actor, "projects:manage")
-        if actor.project is not None:
-            require(actor, "projects:manage in every project")
         why = why_not_a_name(name)
         if why:
             raise InvalidConfig([Problem("/name", "invalid", f"name is not valid: {why}")])
@@ -44,7 +42,7 @@ class Projects:
     async def delete(self, actor: Actor, name: str) -> None:
         """Raises `NotFound`; `InUse` while it has connections."""
         project = await visible_project(self._store, actor, name)
-        require(actor, "projects:manage")
+        require(actor, "projects:manage", project.id)
         try:
             await self._store.commit(DeleteProject(project, entry(actor, "delete", "project", project.id, name)))
         except Conflict as exc:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mooring.control.access import Access, require
+from mooring.control.access import Access, ask_grant
 from mooring.control.auditing import entry
 from mooring.control.streams import Streams
-from mooring.domain.records import EVERY_GRANT, Actor, Token
+from mooring.domain.records import Actor, Token
+from mooring.domain.rights import ALL_BUT_REVEAL, EVERY_GRANT
 from mooring.errors import BadRequest, InvalidConfig, NotAuthenticated, NotFound, NotPermitted, Problem
 from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
@@ -26,7 +27,7 @@ class Tokens:
     async def list_all(self, actor: Actor) -> list[Token]:
         """All tokens; without `tokens:manage` one's own. Never the secret."""
         found = await self._store.tokens()
-        if actor.may("tokens:manage") and actor.project is None:
+        if actor.may("tokens:manage"):
             return found
         return [token for token in found if token.owner == actor.name and token.project == actor.project]
 
@@ -40,7 +41,7 @@ class Tokens:
         expires_in_s: int | None = None,
     ) -> tuple[Token, str]:
         """A new token of the actor's, and its text, which is shown this once. Nobody can grant what they lack."""
-        require(actor, "tokens:manage")
+        ask_grant(actor.carries("tokens:manage"), "tokens:manage")
         wanted = frozenset(actor.grants - {"secrets:reveal"} if grants is None else grants)
         unknown = sorted(wanted - EVERY_GRANT)
         if unknown:
@@ -48,7 +49,7 @@ class Tokens:
                 [Problem("/grants", "invalid", f"grants is not valid: must be from {', '.join(sorted(EVERY_GRANT))}")]
             )
         # The administrator of the first start may hand out secrets:reveal without holding it: each reveal is audited.
-        is_administrator = actor.project is None and actor.grants >= EVERY_GRANT - {"secrets:reveal"}
+        is_administrator = actor.project is None and actor.grants >= ALL_BUT_REVEAL
         beyond = wanted - actor.grants - ({"secrets:reveal"} if is_administrator else set())
         if beyond:
             raise NotPermitted(
@@ -71,7 +72,7 @@ class Tokens:
         """It stops working at once, also for streams opened with it. Raises `NotFound`."""
         token = await self._store.token(token_id)
         own = token is not None and token.owner == actor.name and token.id == actor.token
-        if token is None or not (own or (actor.may("tokens:manage") and actor.project in (None, token.project))):
+        if token is None or not (own or actor.may("tokens:manage", token.project)):
             raise NotFound("Token was not found!")
         await self._store.commit(RevokeToken(token.id, now_ms(), entry(actor, "revoke", "token", token.id, token.name)))
         for ended in await self._store.tokens():
@@ -136,7 +137,7 @@ def first_token(preset: str | None) -> tuple[Token, str]:
         "first start",
         "admin",
         None,
-        EVERY_GRANT - {"secrets:reveal"},
+        ALL_BUT_REVEAL,
         now_ms(),
         None,
         None,

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 
+from mooring.domain.rights import OnConnection, Rights, covers
 from mooring.kit.record import record
-
-EVERY_GRANT: frozenset[str] = frozenset(
-    {
-        "connections:view", "connections:manage", "connections:test", "connections:use", "connections:attach",
-        "secrets:reveal", "projects:manage", "environments:view", "environments:manage", "workers:view",
-        "workers:manage", "tokens:manage", "seal:manage",
-    }
-)  # fmt: skip
-"""What a token may be granted. The administrator's token of the first start has all but `secrets:reveal`."""
 
 
 @record
@@ -188,7 +181,8 @@ class Token:
     A personal API access token.
 
     `project` is None where it is good for every project it is granted on. `parent` is the token that a short-lived
-    one was exchanged for; it ends with it.
+    one was exchanged for, or the user who logged in for it; it ends with it. `user` is the id of the user who owns it;
+    None where that is nobody, as with the administrator's token of the first start.
     """
 
     id: str
@@ -202,6 +196,7 @@ class Token:
     last_used_at: int | None
     secret_hash: bytes
     parent: str | None = None
+    user: str | None = None
 
 
 @record
@@ -264,7 +259,13 @@ class DesiredRow:
 
 @record
 class Actor:
-    """Who asks, for permissions and for the audit."""
+    """
+    Who asks, for permissions and for the audit.
+
+    `grants` are those that the token carries, in its project or, where that is None, everywhere; `shared` those that
+    it has on single connections. `owner` is what the user whose token it is may now; None where no user owns it, and
+    the token alone counts.
+    """
 
     name: str
     token: str | None
@@ -272,14 +273,43 @@ class Actor:
     grants: frozenset[str]
     request_id: str = ""
     address: str = ""
+    user: str | None = None
+    owner: Rights | None = None
+    shared: Mapping[str, OnConnection] = field(default_factory=dict)
 
-    def may(self, grant: str, project_id: str | None = None) -> bool:
-        """Whether the actor holds *grant*: in that project, or, without one, everywhere."""
-        return grant in self.grants and (project_id is None or self.sees(project_id))
+    def may(self, grant: str, project_id: str | None = None, connection_id: str | None = None) -> bool:
+        """Whether the actor holds *grant*: on that connection, in that project, or, without one, everywhere."""
+        if not (covers(self.grants, grant) and (self.project is None or self.project == project_id)):
+            own = self.shared.get(connection_id) if connection_id is not None else None
+            if own is None or grant not in own.grants:
+                return False
+        return self.owner is None or self.owner.may(grant, project_id, connection_id)
+
+    def may_on_some(self, grant: str, project_id: str) -> bool:
+        """Whether the actor holds *grant* in that project, or on a connection of it."""
+        return self.may(grant, project_id) or any(True for _ in self.connections_with(grant, project_id))
+
+    def connections_with(self, grant: str, project_id: str) -> list[str]:
+        """The ids of the connections of a project on which *grant* was given to the actor singly."""
+        given = self.shared if self.owner is None else {**self.owner.connections, **self.shared}
+        return sorted(
+            each for each, on in given.items() if on.project == project_id and self.may(grant, project_id, each)
+        )
+
+    def may_somewhere(self, grant: str) -> bool:
+        """Whether there is any place where the actor holds *grant*, as far as can be told without looking at each."""
+        own = covers(self.grants, grant) or any(grant in on.grants for on in self.shared.values())
+        return own and (self.owner is None or self.owner.may_somewhere(grant))
+
+    def carries(self, grant: str) -> bool:
+        """Whether the actor's token carries *grant*, whatever its owner may."""
+        return covers(self.grants, grant)
 
     def sees(self, project_id: str) -> bool:
         """Whether the project exists for this actor."""
-        return self.project is None or self.project == project_id
+        return (self.project is None or self.project == project_id) and (
+            self.owner is None or self.owner.sees(project_id)
+        )
 
 
 @record
@@ -297,3 +327,43 @@ class AuditEntry:
     name: str
     project: str | None = None
     changed: tuple[str, ...] = field(default=())
+
+
+@record
+class User:
+    """Somebody who logs in by name and password. Two spellings of a name are one user."""
+
+    id: str
+    name: str
+    name_key: str
+    description: str | None
+    password_hash: str
+    disabled: bool
+    created_at: int
+    updated_at: int
+
+
+@record
+class Membership:
+    """The roles of a user in a project; in every one, where `project` is None."""
+
+    project: str | None
+    roles: frozenset[str]
+
+
+@record
+class Share:
+    """Grants on one connection. `kind` says what `subject` is the id of: user or token."""
+
+    connection: str
+    kind: str
+    subject: str
+    grants: frozenset[str]
+
+
+@record
+class Standing:
+    """What counts beside a token's own grants: what its owner may now, and what it has on single connections."""
+
+    owner: Rights | None
+    shared: Mapping[str, OnConnection]

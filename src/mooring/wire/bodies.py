@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from mooring.domain.records import EVERY_GRANT
+from mooring.domain.rights import EVERY_GRANT
 from mooring.errors import InvalidConfig
 from mooring.plugin.fields import NO_CONTROL
 from mooring.plugin.problems import problems_of
