@@ -7,6 +7,8 @@ from pathlib import Path
 
 import apsw
 
+from mooring.control.tokens import system_actor
+from mooring.domain.rights import ALL_BUT_REVEAL
 from mooring.store.migrations import migrations
 from tests.api.answers import done, one
 from tests.support.keystores import authority, keystore, keystores_path
@@ -23,8 +25,18 @@ def make_older(path: Path) -> None:
             document["warnings"].append({"path": "/keyStoreName", "code": "reference_missing", "message": "old"})
         db.execute("UPDATE connections SET document = ? WHERE id = ?", (json.dumps(document), connection))
     db.execute("UPDATE desired SET hash = (SELECT hash FROM connections c WHERE c.id = connection) WHERE present")
-    for table in ("materials", "material_contents", "material_secrets", "connection_references"):
+    for table in (
+        "materials",
+        "material_contents",
+        "material_secrets",
+        "connection_references",
+        "users",
+        "memberships",
+        "shares",
+    ):
         db.execute(f"DROP TABLE {table}")
+    db.execute("DROP INDEX tokens_by_user")
+    db.execute("ALTER TABLE tokens DROP COLUMN user_id")
     db.execute("ALTER TABLE connections DROP COLUMN refers")
     db.execute("DELETE FROM meta WHERE key LIKE '% indexed'")
     db.execute("DELETE FROM data_keys WHERE is_root")
@@ -53,6 +65,23 @@ async def test_an_older_data_directory_is_upgraded_in_place(tmp_path: Path) -> N
         assert user is not None and [each.name for each in user.references] == ["mine"]
         assert "1 connection" in made["deploymentResult"]["environmentResults"][0]["message"]
         assert one(await http.get(connection_path("uses")))["warnings"] == []
+
+
+async def test_an_administrator_s_token_keeps_every_grant(tmp_path: Path) -> None:
+    """Also those that came later; a token with fewer grants gets only what they mean by now."""
+    async with opened_here(tmp_path) as opened:
+        reader, _ = await opened.plane.tokens.create(system_actor(), "reader", grants=["connections:view"])
+        administrator = opened.token.split("_")[2]
+    make_older(tmp_path / "mooring.db")
+    db = apsw.Connection(str(tmp_path / "mooring.db"))
+    old = "connections:attach connections:manage connections:test connections:use connections:view environments:manage environments:view projects:manage tokens:manage workers:manage workers:view"
+    db.execute("UPDATE tokens SET grants = ? WHERE id = ?", (old, administrator))
+    db.close()
+
+    async with opened_here(tmp_path) as opened:
+        found = {token.id: token.grants for token in await opened.plane.store.tokens()}
+
+    assert found == {administrator: ALL_BUT_REVEAL, reader.id: {"connections:view", "certificates:view"}}
 
 
 async def test_variables_that_were_named_before_are_followed(tmp_path: Path) -> None:
