@@ -45,10 +45,12 @@ from mooring.store.base import CreateToken, SaveDataKey, SetMeta, Store
 from mooring.store.sqlite import SqliteStore
 from mooring.wire.frames import MAX_FRAME
 from mooring.worker.breaker import BreakerSettings
+from mooring.worker.elsewhere import Elsewhere
 from mooring.worker.identity import Identity, enrol, read_identity
 from mooring.worker.local import local_app
 from mooring.worker.loop import Loop, tidying
 from mooring.worker.pool import Pool
+from mooring.worker.vault import Vault, VaultSettings
 
 DEV_PROJECT = "MyProject"
 DEV_ENVIRONMENT = "development"
@@ -302,7 +304,24 @@ def _pool(settings: Settings, registry: Registry) -> Pool:
             settings.breaker_sleep_seconds,
         ),
         allowed=Allowed(settings.linux_script, settings.logback_root),
+        elsewhere=_elsewhere(settings),
+        look_again_s=settings.secret_refresh_seconds,
     )
+
+
+def _elsewhere(settings: Settings) -> Elsewhere:
+    vault = None
+    if settings.vault_url:
+        token = settings.vault_token
+        vault = Vault(
+            VaultSettings(
+                settings.vault_url, token.get_secret_value() if token else None, settings.vault_token_file,
+                settings.vault_role_id, settings.vault_secret_id_file, settings.vault_approle_mount,
+                settings.vault_namespace, settings.vault_mount, settings.vault_prefix,
+                str(settings.vault_ca_file) if settings.vault_ca_file else None,
+            )
+        )  # fmt: skip
+    return Elsewhere(settings.secret_env_prefix, settings.secret_files, vault)
 
 
 async def worker(settings: Settings, options: WorkerOptions, announce: Any) -> None:

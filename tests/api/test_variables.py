@@ -10,6 +10,7 @@ import pytest
 
 from mooring.control.tokens import system_actor
 from tests.api.answers import done, listed, one, problems, refusal
+from tests.support.keystores import authority, keystore, keystores_path
 from tests.support.plane import Opened, connection_path, webhook
 
 PATH = "/apiops/projects/MyProject/environmentVariables/"
@@ -216,3 +217,51 @@ async def test_values_are_sealed_at_rest(http: httpx2.AsyncClient, opened: Opene
     found = b"".join(each.read_bytes() for each in opened.data_dir.rglob("*") if each.is_file())
 
     assert b"canary-4711-hidden" not in found
+
+
+# references to secrets
+
+
+@pytest.mark.parametrize("place", ["${env:X}", "${file:a/b}", "${vault:a#b}", "x${env:X}y"])
+async def test_a_reference_to_a_secret_stands_in_secrets_only(http: httpx2.AsyncClient, place: str) -> None:
+    """Anywhere else everybody could read what it leads to."""
+    good = webhook("good", headerList=[{"name": "Authorization", "value": f"Bearer {place}"}])
+    bad = webhook("bad", headerList=[{"name": "X-Note", "value": place}])
+
+    done(await http.post(connection_path("good"), json=good))
+    refused = await http.post(connection_path("bad"), json=bad)
+
+    assert problems(refused) == ["/headerList/0/value"]
+    assert refusal(refused)[2].endswith("a reference to a secret may stand in fields that are secrets only")
+
+
+async def test_a_reference_without_an_end_is_refused(http: httpx2.AsyncClient) -> None:
+    """It would be taken for a literal."""
+    body = webhook("bad", headerList=[{"name": "Authorization", "value": "${vault:a#b"}])
+
+    assert problems(await http.post(connection_path("bad"), json=body)) == ["/headerList/authorization"]
+
+
+async def test_a_keystore_may_be_named_by_a_variable(http: httpx2.AsyncClient) -> None:
+    """It is found by the value that may be shown, counts as used, and its replacement reaches the connection."""
+    done(await http.post(keystores_path(), json=keystore("mine", authority().pem())))
+    await made(http, local("KS", "mine", visible=True))
+    done(await http.post(connection_path("hook"), json=webhook("hook", keyStoreName="${KS}")))
+
+    warnings = one(await http.get(connection_path("hook")))["warnings"]
+    replaced = done(await http.put(keystores_path("mine"), json=keystore("mine", authority("Other").pem())))
+    renamed = await http.put(keystores_path("mine"), json=keystore("yours", authority().pem()))
+
+    assert warnings == []
+    assert "1 connection" in replaced["deploymentResult"]["environmentResults"][0]["message"]
+    assert refusal(renamed)[0] == 409
+
+
+async def test_a_hidden_value_names_no_keystore(http: httpx2.AsyncClient) -> None:
+    """Which keystore a connection uses is shown."""
+    await made(http, local("KS", "mine"))
+    done(await http.post(connection_path("hook"), json=webhook("hook", keyStoreName="${KS}")))
+
+    (warning,) = one(await http.get(connection_path("hook")))["warnings"]
+
+    assert warning["code"] == "reference_missing"

@@ -164,7 +164,13 @@ def _about(reference: Reference, found: Sequence[tuple[Environment, FoundMateria
         text = f"the variable {reference.name[:80]} has no value {where}"
         return [_problem(field, "variable_missing", text)] if missing else []
     if names_in(reference.name) and all(material is None for _, material in found):
-        return [_problem(field, "reference_missing", "its variables make no name of a keystore or certificate yet")]
+        return [
+            _problem(
+                field,
+                "reference_missing",
+                "its variables make no name of a keystore or certificate here (their values must be visible)",
+            )
+        ]
     if all(material is None for _, material in found):
         return [
             _problem(field, "reference_missing", "there is no keystore or certificate of that name in this project yet")

@@ -67,6 +67,32 @@ class Settings(BaseSettings):
     logback_root: Path | None = Field(
         None, description="Folder below which this worker may write log files (`logback` connections); none by default."
     )
+    secret_env_prefix: str = Field(
+        "", description="Environment variables that `${env:NAME}` may name on this worker begin so; none by default."
+    )
+    secret_files: Path | None = Field(
+        None, description="Folder below which `${file:path}` may name files on this worker; none by default."
+    )
+    secret_refresh_seconds: float = Field(
+        300, ge=5, description="How often a worker looks whether secrets that live elsewhere have changed there."
+    )
+    vault_url: str = Field("", description="Vault or OpenBao, where `${vault:path#key}` leads on this worker.")
+    vault_token: SecretStr | None = Field(None, description="Token for Vault.")
+    vault_token_file: Path | None = Field(
+        None, description="File with the token for Vault, read again when it is refused."
+    )
+    vault_role_id: str | None = Field(None, description="AppRole with which this worker logs in to Vault.")
+    vault_secret_id_file: Path | None = Field(None, description="File with the secret id of that AppRole.")
+    vault_approle_mount: str = Field("approle", description="Where Vault has the AppRole login.")
+    vault_namespace: str | None = Field(None, description="Namespace in Vault.")
+    vault_mount: str = Field("secret", description="Where Vault has its KV engine, version 2.")
+    vault_prefix: str = Field(
+        "{project}/",
+        description="Goes before the path of every reference to Vault; {project} in it is the project of the connection.",
+    )
+    vault_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that Vault's must lead to, beside the system's."
+    )
     breaker_enabled: bool = Field(
         False, description="Whether connections that do not say so themselves have a circuit breaker."
     )

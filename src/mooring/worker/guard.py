@@ -78,13 +78,15 @@ class Guard:
     """
     Around one connector. Opened once, used by many at a time, closed once; idle ones give their sockets back.
 
-    *hidden* are values beside the secrets that no message may show.
+    *hidden* are values beside the secrets that no message may show; `borrowed` are secrets that live elsewhere, by their
+    references, as they were when it was built.
     """
 
     def __init__(
         self, connector: Connector[Any], breaker: Breaker | None = None, hidden: frozenset[str] = frozenset()
     ) -> None:
         self.connector, self._hidden = connector, hidden
+        self.borrowed: Mapping[str, str] = {}
         self.breaker = breaker
         self.counts = Counts()
         self.health = "unknown"

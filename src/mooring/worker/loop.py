@@ -236,10 +236,11 @@ class Loop:
 
 
 async def tidying(pool: Pool, every_s: float = 15.0) -> None:
-    """Let idle connections rest, for ever."""
+    """Let idle connections rest, and take up secrets that changed elsewhere, for ever."""
     while True:
         await asyncio.sleep(every_s)
         try:
             await pool.tidy()
+            await pool.look_again()
         except Exception as exc:  # the edge of a task: the next round may work
             log.error("tidy_failed", error=type(exc).__name__)

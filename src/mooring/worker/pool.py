@@ -24,6 +24,7 @@ from mooring.errors import (
     DriverMissing,
     InvalidConfig,
     MooringError,
+    Rejected,
     Unreachable,
 )
 from mooring.kit.aead import NotAuthentic, decrypt
@@ -35,10 +36,11 @@ from mooring.plugin.fields import resolved_values
 from mooring.plugin.materials import MaterialMissing
 from mooring.plugin.probe import Step
 from mooring.plugin.registry import Registry
-from mooring.plugin.resolution import Unresolved, resolve
+from mooring.plugin.resolution import Unresolved, resolve, secret_references
 from mooring.wire.body import typed_fields
 from mooring.wire.frames import ExceptionFrame, Material, ProbeJob, ProbeResult, Put, StepFrame
 from mooring.worker.breaker import BreakerSettings
+from mooring.worker.elsewhere import Elsewhere, NotRead
 from mooring.worker.guard import Closing, Guard, ProbeReport
 from mooring.worker.materials import Held, OwnMaterials, Shelf
 from mooring.worker.variables import Unreadable, Variables
@@ -52,15 +54,16 @@ BUILDS_AT_ONCE = 32
 TESTS_AT_ONCE = 8
 BATCH_AT_ONCE = 64
 MAX_TEXT = 1000
+LOOK_AFTER_REFUSAL_S = 5.0
 UNWELL = ("pending", "failed", "held")
 
 
 class BuildFailed(Exception):
-    """A generation that cannot serve; `reason` is one of the closed set of delivery."""
+    """A generation that cannot serve; `reason` is one of the closed set of delivery. `again`: it may work later."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, again: bool = False) -> None:
         super().__init__(message)
-        self.reason, self.message = reason, message
+        self.reason, self.message, self.again = reason, message, again
 
 
 @dataclass
@@ -75,6 +78,17 @@ class Entry:
     message: str = ""
     since: int = field(default_factory=now_ms)
     task: asyncio.Task[None] | None = None
+    held: Held = field(default_factory=dict)
+    looked_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Opened:
+    """The secrets and the variables of one connection; `borrowed` are those read elsewhere, by their references."""
+
+    secrets: dict[str, str]
+    variables: Variables
+    borrowed: dict[str, str]
 
 
 class Pool:
@@ -88,7 +102,10 @@ class Pool:
         idle_s: float = 300.0,
         breaker: BreakerSettings | None = None,
         allowed: Allowed | None = None,
+        elsewhere: Elsewhere | None = None,
+        look_again_s: float = 300.0,
     ) -> None:
+        self._elsewhere, self._look_again_s = elsewhere or Elsewhere(), look_again_s
         self._breaker, self._allowed = breaker or BreakerSettings(), allowed or Allowed()
         self._registry, self._ca_file, self._idle_s = registry, ca_file, idle_s
         self._entries: dict[str, Entry] = {}
@@ -128,8 +145,13 @@ class Pool:
             entry.wanted = frame
         self._names[frame.project, name_key(frame.name)] = frame.id
         self._become(entry, "pending", "APPLIED", "being applied")
-        held = self._shelf.held(frame, self._key)
-        before, entry.task = entry.task, asyncio.create_task(self._apply(entry, frame, held, entry.task))
+        entry.held = self._shelf.held(frame, self._key)
+        return self._begin(entry)
+
+    def _begin(self, entry: Entry, *, fresh: bool = False) -> asyncio.Task[None]:
+        """Apply what is wanted; *fresh*: with secrets as they are elsewhere now."""
+        before = entry.task
+        entry.task = asyncio.create_task(self._apply(entry, entry.wanted, entry.held, before, fresh))
         if before is not None and not before.done():
             before.cancel()
         return entry.task
@@ -193,30 +215,34 @@ class Pool:
             for connection, entry in self._unwell.items()
         ]  # fmt: skip
 
-    async def _apply(self, entry: Entry, frame: Put, held: Held, before: asyncio.Task[None] | None) -> None:
+    async def _apply(
+        self, entry: Entry, frame: Put, held: Held, before: asyncio.Task[None] | None, fresh: bool
+    ) -> None:
         if before is not None:
             await asyncio.wait([before])
         attempt = 0
         while True:
-            again = await self._apply_once(entry, frame, held)
+            again = await self._apply_once(entry, frame, held, fresh or attempt > 0)
             self.changed()
             if not again:
                 return
             attempt += 1
             await asyncio.sleep(max(1.0, full_jitter(attempt)))
 
-    async def _apply_once(self, entry: Entry, frame: Put, held: Held) -> bool:
+    async def _apply_once(self, entry: Entry, frame: Put, held: Held, fresh_secrets: bool) -> bool:
         """Try to let *frame* serve. True where it may work later and should be tried again."""
         if not frame.enabled:
             await self._settle(self._retire(entry, DISABLE_GRACE_S, DISABLE_STOP_S))
             self._become(entry, "disabled")
             return False
+        entry.looked_at = time.monotonic()
         try:
+            opened = await self._open(frame, fresh_secrets)
             async with self._builds:
-                fresh = await self._build(frame, held)
+                fresh = await self._build(frame, held, opened)
         except BuildFailed as exc:
             self._become(entry, "held" if entry.live else "failed", exc.reason, exc.message)
-            return exc.reason == "BUILD_TIMEOUT"
+            return exc.again
         except Exception as exc:  # one bad connection must not take others with it
             log.error("build_failed", connection=frame.id, error=type(exc).__name__)
             self._become(
@@ -242,7 +268,26 @@ class Pool:
             self._spawn(old.close(DRAIN_S))
         return False
 
-    async def _build(self, frame: Put, held: Held) -> Guard:
+    async def _open(self, frame: Put, fresh: bool) -> Opened:
+        """What *frame* has sealed, and the secrets that live elsewhere. Raises `BuildFailed`."""
+        secrets = self._secrets(frame)
+        try:
+            variables = Variables.of(frame, self._key)
+        except Unreadable:
+            raise BuildFailed("SECRET_UNREADABLE", "its variables do not open with this environment's key") from None
+        references = secret_references(secrets)
+        if not references:
+            return Opened(secrets, variables, {})
+        wanted = [each for inners in references.values() for each in inners]
+        try:
+            borrowed = await self._elsewhere.read(frame.project, wanted, fresh=fresh)
+        except NotRead as exc:
+            fields = [field for field, inners in references.items() if exc.reference in inners]
+            message = f"{', '.join(fields)}: {exc.message}"
+            raise BuildFailed("SECRET_UNREADABLE", message, again=exc.again) from None
+        return Opened(secrets, variables.beside(borrowed), borrowed)
+
+    async def _build(self, frame: Put, held: Held, opened: Opened) -> Guard:
         """A client for *frame*, built without any network. Raises `BuildFailed`."""
         card = self._registry.find(frame.type)
         if card is None:
@@ -251,11 +296,9 @@ class Pool:
             raise BuildFailed(
                 "UNSUPPORTED_TYPE", f"{card.title} connections can be kept, and not used yet, by this version"
             )
+        variables = opened.variables
         try:
-            variables = Variables.of(frame, self._key)
-            config = resolve(card.config, typed_fields(frame.config), self._secrets(frame), variables.value_of)
-        except Unreadable:
-            raise BuildFailed("SECRET_UNREADABLE", "its variables do not open with this environment's key") from None
+            config = resolve(card.config, typed_fields(frame.config), opened.secrets, variables.value_of)
         except Unresolved as exc:
             raise BuildFailed("VARIABLE_MISSING", str(exc)) from None
         except InvalidConfig as exc:
@@ -271,6 +314,7 @@ class Pool:
             context = Context(f"{frame.project}/{frame.name}", materials, self._ca_file, self._allowed)
             with resolved_values():
                 guard = Guard(connector_class(config, context), self._breaker.of(config), variables.hidden)
+                guard.borrowed = opened.borrowed
             try:
                 with resolved_values():
                     await guard.open()
@@ -282,8 +326,8 @@ class Pool:
         except DriverMissing as exc:
             raise BuildFailed("DRIVER_MISSING", f"{exc.message}. {exc.hint}" if exc.hint else exc.message) from exc
         except ConnectorError as exc:
-            reason = "BUILD_TIMEOUT" if isinstance(exc.__cause__, TimeoutError) else "INVALID_CONFIG"
-            raise BuildFailed(reason, exc.message) from exc
+            is_slow = isinstance(exc.__cause__, TimeoutError)
+            raise BuildFailed("BUILD_TIMEOUT" if is_slow else "INVALID_CONFIG", exc.message, again=is_slow) from exc
         return guard
 
     def held_by(self, job: ProbeJob) -> Held:
@@ -294,7 +338,7 @@ class Pool:
         """Probe settings once, on a throw-away client that is built just as one that serves."""
         try:
             async with self._tests:
-                guard = await self._build(job.put, held or {})
+                guard = await self._build(job.put, held or {}, await self._open(job.put, True))
                 try:
                     report = await guard.probe(job.deadline_s)
                 finally:
@@ -383,6 +427,9 @@ class Pool:
             except Closing:
                 if self.entry(project, name).live is guard:
                     raise
+            except Rejected:
+                self._look_after_refusal(project, name, guard)
+                raise
 
     async def use_many(
         self, project: str, name: str, operation: str, requests: Sequence[Any], timeout_s: float
@@ -431,6 +478,40 @@ class Pool:
             for entry in sorted(self._entries.values(), key=lambda entry: (entry.wanted.project, name_key(entry.wanted.name)))
         ]  # fmt: skip
 
+    def _look_after_refusal(self, project: str, name: str, guard: Guard) -> None:
+        """A secret that lives elsewhere may have been changed there: look, but not for every refusal."""
+        entry = self._entries.get(self._names.get((project, name_key(name)), ""))
+        if entry is None or entry.live is not guard or not guard.borrowed:
+            return
+        if time.monotonic() - entry.looked_at >= LOOK_AFTER_REFUSAL_S:
+            entry.looked_at = time.monotonic()
+            self._spawn(self._look_again(entry))
+
+    async def look_again(self) -> None:
+        """Take up secrets that were changed elsewhere, make before break."""
+        now = time.monotonic()
+        due = [
+            entry
+            for entry in self._entries.values()
+            if entry.live and entry.live.borrowed and now - entry.looked_at >= self._look_again_s
+        ]
+        for entry in due:
+            entry.looked_at = now
+            await self._look_again(entry)
+
+    async def _look_again(self, entry: Entry) -> None:
+        live, frame = entry.live, entry.wanted
+        if live is None or (entry.task is not None and not entry.task.done()):
+            return  # what is being applied reads them anyway
+        try:
+            found = await self._elsewhere.read(frame.project, live.borrowed, fresh=True)
+        except NotRead as exc:
+            log.warning("secret_not_read", connection=frame.id, why=exc.message)
+            return  # what serves goes on serving
+        if found != live.borrowed and entry.live is live and entry.wanted is frame:
+            log.info("secret_changed_elsewhere", connection=frame.id)
+            self._begin(entry)
+
     async def tidy(self) -> None:
         """Give back sockets and threads of connections that nobody used for a while, and of the longest unused over the cap."""
         now = time.monotonic()
@@ -448,6 +529,7 @@ class Pool:
             self.remove(connection, grace_s=grace_s)
         if self._closing:
             await asyncio.wait(self._closing)
+        await self._elsewhere.close()
 
 
 def _step_frame(step: Step) -> StepFrame:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from mooring.domain.names import name_key
+from mooring.domain.variables import is_secret_reference
 from mooring.kit.aead import NotAuthentic, decrypt
 from mooring.plugin.resolution import NoValue
 from mooring.wire.frames import Put
@@ -22,8 +23,8 @@ class Unreadable(Exception):
 class Variables:
     """Values by name key, each with whether it may be shown."""
 
-    def __init__(self, values: Mapping[str, tuple[str, bool]]) -> None:
-        self._values = values
+    def __init__(self, values: Mapping[str, tuple[str, bool]], borrowed: Mapping[str, str] | None = None) -> None:
+        self._values, self._borrowed = values, borrowed or {}
 
     @classmethod
     def of(cls, frame: Put, key: bytes) -> Self:
@@ -37,8 +38,16 @@ class Variables:
         except (NotAuthentic, ValueError, TypeError, AttributeError):
             raise Unreadable from None
 
+    def beside(self, borrowed: Mapping[str, str]) -> Variables:
+        """These, and the secrets *borrowed* from elsewhere, by their references."""
+        return Variables(self._values, borrowed)
+
     def value_of(self, name: str) -> str:
         """The value of `${name}`. Raises `NoValue`."""
+        if is_secret_reference(name):
+            if name not in self._borrowed:
+                raise NoValue("a reference to a secret may stand in fields that are secrets only")
+            return self._borrowed[name]
         found = self._values.get(name_key(name))
         if found is None:
             raise NoValue(f"the variable {name[:SHOWN_NAME]} has no value in this environment")
@@ -47,4 +56,5 @@ class Variables:
     @property
     def hidden(self) -> frozenset[str]:
         """The values that no message may show."""
-        return frozenset(text for text, visible in self._values.values() if not visible and text)
+        kept = (text for text, visible in self._values.values() if not visible and text)
+        return frozenset((*kept, *self._borrowed.values()))
