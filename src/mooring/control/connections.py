@@ -30,6 +30,7 @@ from mooring.errors import (
     NotFound,
     PreconditionFailed,
     Problem,
+    SealError,
 )
 from mooring.kit.clock import iso, now_ms
 from mooring.kit.ids import new_id
@@ -286,10 +287,12 @@ class Connections:
         name = body.name or connection.name
         if name_key(name) != connection.name_key and await self._store.document(project.id, name_key(name)) is not None:
             raise _taken(name)
-        secrets, sealed = await self._open(connection)
+        secrets, sealed, damaged = await self._open_what_opens(connection)
         config, kept = _merged(stored, body, secrets)
+        for key in kept & damaged.keys():
+            raise damaged[key]
         destinations.check(stored.config(secrets), config, kept)
-        draft = self._draft(project, stored.card, body, name, config, connection, secrets, sealed)
+        draft = self._draft(project, stored.card, body, name, config, connection, secrets, sealed, bool(damaged))
         if draft.connection.generation == connection.generation:
             deployments = await self._deployments.latest(connection)
             idempotency = self._idempotency(actor, ask)
@@ -352,6 +355,18 @@ class Connections:
         }
         return opened, sealed
 
+    async def _open_what_opens(
+        self, connection: Connection
+    ) -> tuple[dict[str, str], dict[str, SealedSecret], dict[str, SealError]]:
+        """As `_open`; in place of a secret that was tampered with stands something else, and the third says why."""
+        opened, sealed, damaged = {}, {each.key: each for each in await self._store.secrets(connection.id)}, {}
+        for key, each in sealed.items():
+            try:
+                opened[key] = self._ring.unseal(each.sealed, key_id=each.key_id, connection=connection.id, key=key)
+            except SealError as exc:
+                opened[key], damaged[key] = new_id("damaged"), exc
+        return opened, sealed, damaged
+
     def _draft(
         self,
         project: Project,
@@ -362,6 +377,7 @@ class Connections:
         before: Connection | None = None,
         secrets_before: Mapping[str, str] | None = None,
         sealed_before: Mapping[str, SealedSecret] | None = None,
+        repairs: bool = False,
     ) -> _Draft:
         """The next state of a connection. Its generation is the present one where nothing would change."""
         now = now_ms()
@@ -375,7 +391,8 @@ class Connections:
             }
         )  # fmt: skip
         content = self._ring.content_hash(core.encode(), secrets, owner=connection_id)
-        generation = 1 if before is None else before.generation + (content != before.hash)
+        # What was tampered with is another state, although what was sent again may be what it had been.
+        generation = 1 if before is None else before.generation + (repairs or content != before.hash)
         warnings = [as_warning(problem) for problem in config.warnings()]
         references = references_in(config)
         if "${" in core or any("${" in secret for secret in secrets.values()):

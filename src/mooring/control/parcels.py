@@ -18,11 +18,13 @@ from mooring.control.interpolation import VARIABLE
 from mooring.domain.digest import with_materials
 from mooring.domain.names import name_key
 from mooring.domain.records import Connection, DesiredRow, Reference
+from mooring.errors import SealError
 from mooring.kit.aead import encrypt, new_key
 from mooring.kit.ids import new_id
+from mooring.kit.log import log
 from mooring.kit.record import record
 from mooring.seal.envelope import Ring
-from mooring.store.base import KeyGone, SaveEnvironmentKey, Store
+from mooring.store.base import ForgetEnvironmentKey, KeyGone, SaveEnvironmentKey, Store
 from mooring.wire.envelope import dumps
 from mooring.wire.frames import MAX_FRAME, Material, Put
 
@@ -34,10 +36,11 @@ MAX_VARIABLES = 128 * 1024
 
 @record
 class Parcel:
-    """A put frame, and the hashes of the materials that must go with it."""
+    """A put frame, and the hashes of the materials that must go with it. It is not `whole` where something did not open."""
 
     text: str
     materials: tuple[bytes, ...] = ()
+    whole: bool = True
 
 
 @record
@@ -46,14 +49,18 @@ class Behind:
     What stands behind the references of a connection in one environment.
 
     `materials` by field; `variables` by name key, each with whether it may be shown; `hashes` of all, in their order.
+    `damaged`: a value could not be opened.
     """
 
     materials: Mapping[str, bytes]
     variables: Mapping[str, tuple[str, bool]]
     hashes: Sequence[tuple[str, bytes | None]]
+    damaged: bool = False
 
 
 NOTHING = Behind({}, {}, ())
+UNREADABLE = "AAAA"
+"""Stands for what is sealed where that was changed outside of Mooring: the worker says so of that connection alone."""
 
 
 class Parcels:
@@ -95,7 +102,13 @@ class Parcels:
                 stored = await self._store.environment_key(environment)
                 assert stored is not None
             key_id, sealed, sealed_by = stored
-            text = self._ring.unseal(sealed, key_id=sealed_by, connection=environment, key="contentKey")
+            try:
+                text = self._ring.unseal(sealed, key_id=sealed_by, connection=environment, key="contentKey")
+            except SealError as exc:
+                # Nothing that is kept was sealed with it: another one serves as well.
+                log.error("tampered", environment=environment, reason=exc.message)
+                await self._store.commit(ForgetEnvironmentKey(environment, key_id))
+                return await self.content_key(environment)
             found = self._keys[environment] = (key_id, base64.b64decode(text))
         return found
 
@@ -124,7 +137,7 @@ class Parcels:
         else:
             connection = await self._store.connection_by_id(row.connection)
             made = None if connection is None else await self.seal_frame(environment, connection, row, key)
-        if made is not None:
+        if made is not None and made.whole:
             self._keep(place, made)
         return made
 
@@ -137,10 +150,17 @@ class Parcels:
 
     async def seal_frame(self, environment: str, connection: Connection, row: DesiredRow, key: bytes) -> Parcel | None:
         """The put frame for *row* with its secrets under *key*, or None where *connection* moved on meanwhile."""
-        secrets = {
-            secret.key: self._ring.unseal(secret.sealed, key_id=secret.key_id, connection=connection.id, key=secret.key)
-            for secret in await self._store.secrets(connection.id)
-        }
+        secrets: dict[str, str] | None = {}
+        try:
+            secrets = {
+                secret.key: self._ring.unseal(
+                    secret.sealed, key_id=secret.key_id, connection=connection.id, key=secret.key
+                )
+                for secret in await self._store.secrets(connection.id)
+            }
+        except SealError as exc:
+            log.error("tampered", connection=connection.id, name=connection.name, reason=exc.message)
+            secrets = None
         # A change between the two reads must not send new secrets to an old address.
         now = await self._store.connection_by_id(connection.id)
         if now is None or now.generation != row.generation or connection.generation != row.generation:
@@ -158,14 +178,19 @@ class Parcels:
         names = {name_key(each.name): each.name for each in references if each.noun == VARIABLE}
         variables: dict[str, tuple[str, bool]] = {}
         value_hashes: dict[str, bytes] = {}
-        size = 0
+        size, damaged = 0, False
         values = await self._store.variables(project, environment, list(names.values())) if names else []
         for key, value in zip(names, values, strict=True):
             if value is None:
                 continue
             place = material_place(value.environment, "value")
-            text = self._ring.unseal(value.sealed, key_id=value.key_id, connection=value.material, key=place)
             value_hashes[key] = value.hash
+            try:
+                text = self._ring.unseal(value.sealed, key_id=value.key_id, connection=value.material, key=place)
+            except SealError as exc:
+                log.error("tampered", variable=value.material, name=value.name, reason=exc.message)
+                damaged = True
+                continue
             size += len(text.encode())
             if size <= MAX_VARIABLES:
                 variables[key] = (text, bool(json.loads(value.entries)["visible"]))
@@ -176,7 +201,7 @@ class Parcels:
             )
             for each in references
         ]
-        return Behind(materials, variables, hashes)
+        return Behind(materials, variables, hashes, damaged)
 
     async def material(self, environment: str, content: bytes, key: bytes | None = None) -> str | None:
         """
@@ -188,23 +213,27 @@ class Parcels:
         if found is None:
             return None
         owner, secret = found
-        text = self._ring.unseal(
-            secret.sealed, key_id=secret.key_id, connection=owner, key=material_place(environment, secret.key)
-        )
+        place = material_place(environment, secret.key)
+        try:
+            text = self._ring.unseal(secret.sealed, key_id=secret.key_id, connection=owner, key=place)
+        except SealError as exc:
+            log.error("tampered", material=owner, environment=environment, reason=exc.message)
+            return Material(hash=content.hex(), sealed=UNREADABLE).text()
         if key is None:
             _, key = await self.content_key(environment)
         sealed = encrypt(key, text.encode(), f"material|{content.hex()}".encode())
         return Material(hash=content.hex(), sealed=base64.b64encode(sealed).decode()).text()
 
     async def _made(
-        self, environment: str, connection: Connection, secrets: Mapping[str, str], row: DesiredRow, key: bytes
+        self, environment: str, connection: Connection, secrets: Mapping[str, str] | None, row: DesiredRow, key: bytes
     ) -> Parcel | None:
+        """The put frame; *secrets* are None where they could not be opened."""
         behind = NOTHING
         if connection.references:
             behind = await self.behind(environment, connection.project, connection.references)
             if with_materials(connection.hash, behind.hashes) != row.hash:
                 return None  # a keystore or a variable changed since the row was read
-        sealed = None
+        sealed = UNREADABLE if secrets is None else None
         if secrets:
             context = f"{connection.id}|{row.generation}".encode()
             sealed = base64.b64encode(encrypt(key, to_json(dict(secrets)), context)).decode()
@@ -215,16 +244,18 @@ class Parcels:
                 "project": await self._project_name(connection.project), "type": connection.type,
                 "generation": connection.generation, "enabled": connection.enabled, "hash": row.hash.hex(), "sealed": sealed,
                 **({"materials": named} if named else {}),
-                **({"variables": self.sealed_variables(behind, key, connection.id, row.hash.hex())} if behind.variables else {}),
+                **({"variables": self.sealed_variables(behind, key, connection.id, row.hash.hex())} if behind.variables or behind.damaged else {}),
             }
         )  # fmt: skip
         # The document is JSON already: it travels as it is, and the worker picks the typed fields.
         text = f'{head[:-1]},"config":{connection.document}}}'
         assert len(text) <= MAX_FRAME, "a body is at most 256 KiB"
-        return Parcel(text, tuple(set(behind.materials.values())))
+        return Parcel(text, tuple(set(behind.materials.values())), whole=secrets is not None and not behind.damaged)
 
     def sealed_variables(self, behind: Behind, key: bytes, put: str, hash_: str) -> str:
         """The values in *behind* under *key*, for the put frame of that id and hash."""
+        if behind.damaged:
+            return UNREADABLE
         context = Put.variables_context_of(put, hash_)
         return base64.b64encode(encrypt(key, to_json(dict(behind.variables)), context)).decode()
 

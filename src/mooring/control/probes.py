@@ -114,7 +114,7 @@ class Probes:
             revision=0, id=job, project=candidate.project.name, name=candidate.name, type=candidate.type, generation=0,
             enabled=True, hash="", config=candidate.public, sealed=sealed,
             materials={field: content.hex() for field, content in named.items()},
-            variables=self._parcels.sealed_variables(behind, key, job, "") if behind.variables else None,
+            variables=self._parcels.sealed_variables(behind, key, job, "") if behind.variables or behind.damaged else None,
         )  # fmt: skip
         frame = ProbeJob(job=job, deadline_s=PROBE_S, put=put).text()
         frames = [*(text for text in materials if text is not None), frame]

@@ -317,6 +317,14 @@ class SaveEnvironmentKey:
 
 
 @record
+class ForgetEnvironmentKey:
+    """That content key of an environment does not open: the next one takes its place."""
+
+    environment: str
+    id: str
+
+
+@record
 class Record:
     """An audit entry for what changed nothing, such as showing a secret."""
 
@@ -340,7 +348,7 @@ class Forget:
 Change = (
     SaveConnection | DeleteConnection | SaveMaterial | DeleteMaterial | IndexReferences | NoteRequest | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
     | DeleteEnvironment | StartEpoch | CreateToken | RevokeToken | TouchTokens | CreateEnrolment | EnrolWorker
-    | ForgetWorker | SeeWorkers | SaveDataKey | RotateDataKey | Reseal | DestroyDataKey | RewrapDataKeys | SaveEnvironmentKey | Record | SetMeta | Forget
+    | ForgetWorker | SeeWorkers | SaveDataKey | RotateDataKey | Reseal | DestroyDataKey | RewrapDataKeys | SaveEnvironmentKey | ForgetEnvironmentKey | Record | SetMeta | Forget
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from mooring.errors import Conflict
 from mooring.store.base import (
     Committed,
     DestroyDataKey,
+    ForgetEnvironmentKey,
     KeyGone,
     Reseal,
     RewrapDataKeys,
@@ -82,6 +83,11 @@ def _sealed_with(change: Any) -> Iterator[str]:
 # changes
 
 
+def _forget_environment_key(t: Transaction, change: ForgetEnvironmentKey) -> Committed:
+    t.db.execute("DELETE FROM environment_keys WHERE environment = ? AND id = ?", (change.environment, change.id))
+    return Committed()
+
+
 def _save(t: Transaction, change: SaveDataKey) -> Committed:
     key = change.key
     t.db.execute(
@@ -141,5 +147,6 @@ MAKERS: dict[type, Callable[[Transaction, Any], Committed]] = {
     RotateDataKey: _rotate,
     Reseal: _reseal,
     DestroyDataKey: _destroy,
+    ForgetEnvironmentKey: _forget_environment_key,
     RewrapDataKeys: _rewrap,
 }
