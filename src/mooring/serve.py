@@ -26,6 +26,7 @@ import uvicorn
 from mooring.api.app import control_app
 from mooring.api.protocol import Http
 from mooring.control import rewrapping
+from mooring.control.audit import read_copy, read_head
 from mooring.control.auditing import entry
 from mooring.control.plane import Plane
 from mooring.control.tokens import first_token, system_actor
@@ -41,6 +42,8 @@ from mooring.seal.choosing import key_file_of, kms_of, provider_of
 from mooring.seal.envelope import LockedRing, Ring
 from mooring.seal.keys import FileKey, GivenKey, KeyProvider
 from mooring.seal.opening import missing_root, new_data_key, open_ring
+from mooring.store import sqlite_audit, sqlite_seals
+from mooring.store.audit_chain import Chain, Verdict
 from mooring.store.base import CreateToken, SaveDataKey, SetMeta, Store
 from mooring.store.sqlite import SqliteStore
 from mooring.wire.frames import MAX_FRAME
@@ -58,6 +61,8 @@ WORKER_LOCK_S = 10.0
 MIN_LOCAL_TOKEN = 16
 GRACE_S = 10
 UNLOCK_S = 5.0
+AUDIT = "audit"
+"""What the key of the audit's chain is derived for."""
 _NOT_FOR_WORKERS = (
     "MOORING_MASTER_KEY", "MOORING_NEW_MASTER_KEY", "MOORING_KMS_SECRET_ACCESS_KEY", "MOORING_KMS_SESSION_TOKEN",
 )  # fmt: skip
@@ -84,6 +89,8 @@ async def opened_plane(settings: Settings) -> AsyncIterator[tuple[Plane, str | N
     try:
         provider = provider_of(settings)
         ring = await _ring(store, provider)
+        if ring.locked is None:
+            store.hang_audit(ring.derived(AUDIT))
         plane = Plane(store, ring, Registry(settings.types), provider, wait_s=settings.wait_seconds)
         token = None if ring.locked else await _first_start(store, settings)
         await plane.start()
@@ -131,6 +138,7 @@ async def _unlocked(plane: Plane, provider: KeyProvider, settings: Settings) -> 
         except MooringError as exc:
             log.debug("still_sealed", reason=exc.message)
             continue
+        plane.store.hang_audit(opened.derived(AUDIT))
         plane.store.refuse_writes(None)
         for key in fresh:
             await plane.store.commit(SaveDataKey(key))
@@ -276,6 +284,28 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def check_audit(settings: Settings, copy: Path | None, kept: dict[str, Any] | None) -> Verdict:
+    """
+    Whether the audit in the data folder, or its *copy*, is whole, and ends where a *kept* head says or later.
+
+    Reads only, also while a control plane runs there. Raises `Unavailable`, `KeyUnavailable`, `BadRequest`.
+    """
+    head = read_head(kept) if kept is not None else None
+    path = settings.data_dir / "mooring.db"
+    if not path.exists():
+        raise Unavailable(f"there is no {path.name} in {settings.data_dir}", hint="Give --data-dir.")
+    try:
+        with contextlib.closing(sqlite_audit.read_only(path)) as db:
+            ring = await open_ring(provider_of(settings), sqlite_seals.data_keys(db))
+            chain = Chain(ring.derived(AUDIT))
+            if copy is not None:
+                with copy.open(encoding="utf-8") as lines:
+                    return chain.verify(*read_copy(lines), head)
+            return sqlite_audit.verified(db, chain, head)
+    except (OSError, sqlite_audit.Error) as exc:
+        raise Unavailable(f"the audit cannot be read ({type(exc).__name__})", hint="Check who may read it.") from exc
 
 
 # the worker

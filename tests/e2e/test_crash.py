@@ -10,6 +10,8 @@ from typing import Any
 import apsw
 import httpx2
 
+from mooring.kit.settings import Settings
+from mooring.serve import check_audit
 from tests.support.plane import Dev, connection_path, email
 
 CREATES = 200
@@ -77,6 +79,8 @@ def test_every_acknowledged_connection_survives_and_none_is_half_there(fresh_dev
         assert (table, _rows(dev, f"SELECT count(*) FROM {table}")) == (table, count)
     assert _rows(dev, "SELECT count(*) FROM audit WHERE noun = 'connection' AND action = 'create'") == count
     assert _rows(dev, "SELECT max(revision) FROM desired") == count
+    audit = asyncio.run(check_audit(Settings(data_dir=dev.data_dir), None, None))
+    assert (audit.wrong, audit.entries) == (None, _rows(dev, "SELECT count(*) FROM audit"))
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         worker = dev.api.get("/apiops/workers/").json()["resultList"][0]

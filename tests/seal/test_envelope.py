@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mooring.domain.records import DataKey
+from mooring.domain.records import AuditFilter, DataKey
 from mooring.errors import KeyUnavailable, SealError, Tampered, Unavailable, UnknownSeal
 from mooring.kit.aead import new_key
 from mooring.kit.settings import Settings
@@ -261,7 +261,7 @@ def test_a_locked_ring_says_why(attempt: object) -> None:
 async def _state(store: Store) -> tuple[object, ...]:
     return (
         await store.data_keys(), await store.tokens(), await store.projects(), await store.environments(),
-        await store.workers(), await store.audit(10_000),
+        await store.workers(), [entry async for entry in store.audit(AuditFilter())],
     )  # fmt: skip
 
 

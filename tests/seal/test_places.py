@@ -21,6 +21,8 @@ NOT_SEALED = {
     ("enrolments", "secret_hash"): "of 256 random bits",
     ("tokens", "secret_hash"): "of 256 random bits",
     ("idempotency", "request_hash"): "a keyed hash",
+    ("audit_links", "tags"): "short keyed hashes of audit entries",
+    ("audit_links", "mac"): "a keyed hash of a link",
 }
 """Columns of bytes that are not sealed values, and what they are."""
 

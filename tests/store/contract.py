@@ -587,17 +587,21 @@ class StoreContract:
     async def test_audit_entries_keep_what_was_said(self, store: Store) -> None:
         """Who, when, from where, under which request, on what, and the names of what changed."""
         said = replace(
-            m.entry("update", "connection", "con_1", "orders"), token="tok_1", project="prj_1", changed=("host", "port")
+            m.entry("update", "connection", "con_1", "orders"),
+            token="tok_1",
+            project="prj_1",
+            changed=("host", "port"),
+            changes='{"host":{"old":"a","new":"b"}}',
         )
 
         await store.commit(Record(said))
 
-        (found,) = await store.audit(1)
+        (found,) = await m.audit(store)
         del found["seq"]
         assert found == {
             "at": said.at, "actor": "ada", "token": "tok_1", "request_id": said.request_id, "address": "192.0.2.1",
             "action": "update", "noun": "connection", "noun_id": "con_1", "name": "orders", "project": "prj_1",
-            "changed": ["host", "port"],
+            "changed": ["host", "port"], "changes": {"host": {"old": "a", "new": "b"}},
         }  # fmt: skip
 
     # tokens

@@ -10,6 +10,7 @@ from mooring.domain.digest import EMPTY, add, term
 from mooring.domain.names import name_key
 from mooring.domain.records import (
     AuditEntry,
+    AuditFilter,
     Connection,
     Environment,
     Material,
@@ -170,7 +171,12 @@ async def digest(store: Store, of: Environment) -> bytes:
 
 async def audited(store: Store) -> list[tuple[str, str]]:
     """Every audit entry as (action, noun id), oldest first."""
-    return [(found["action"], found["noun_id"]) for found in reversed(await store.audit(EVERYTHING))]
+    return [(found["action"], found["noun_id"]) for found in reversed(await audit(store))]
+
+
+async def audit(store: Store, **wanted: Any) -> list[dict[str, Any]]:
+    """Every audit entry that the filter describes, newest first."""
+    return [entry async for entry in store.audit(AuditFilter(**wanted))]
 
 
 async def documents(store: Store, of: Project, **more: Any) -> list[str]:

@@ -38,6 +38,8 @@ def make_older(path: Path) -> None:
     db.execute("DROP INDEX tokens_by_user")
     db.execute("ALTER TABLE tokens DROP COLUMN user_id")
     db.execute("ALTER TABLE connections DROP COLUMN refers")
+    db.execute("DROP TABLE audit_links")
+    db.execute("ALTER TABLE audit DROP COLUMN changes")
     db.execute("DELETE FROM meta WHERE key LIKE '% indexed'")
     db.execute("DELETE FROM data_keys WHERE is_root")
     for column in ("retired_at", "is_root"):

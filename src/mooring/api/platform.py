@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs
 
-from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from mooring.api.errors import JSON
-from mooring.api.request import address_of, body_of, object_of, plane_of, whole
-from mooring.control.access import require
+from mooring.api.request import address_of, body_of, object_of, plane_of
 from mooring.domain.records import Actor, Environment, Project, Token
 from mooring.errors import BadRequest
 from mooring.kit.clock import iso
@@ -241,14 +239,3 @@ async def readyz(request: Request) -> Response:
     if why is not None:
         return Response(dumps({"status": "unavailable", "reason": why}), 503, media_type=JSON)
     return Response('{"status":"ok"}', media_type=JSON)
-
-
-async def audit(request: Request, actor: Actor) -> Response:
-    """Who did what to which noun; for administrators of every project."""
-    require(actor, "audit:view")
-    found = await plane_of(request).store.audit(whole(request, "limit", 100, 1, 1000))
-    return _list([{to_camel(key): value for key, value in row.items()} | _readable(row) for row in found])
-
-
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    return {"at": iso(row["at"]), "changed": row["changed"]}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mooring.api import connections, data_keys, materials, platform, variables
+from mooring.api import audit, connections, data_keys, materials, platform, variables
 from mooring.api.demands import ANY_TOKEN, PUBLIC, Demand, carried, everywhere, in_project, on_connection
 from mooring.wire.bodies import EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody
 from mooring.wire.frames import Enrolment
@@ -55,6 +55,7 @@ _CERTIFICATES = f"{_PROJECT}/certificates"
 _VARIABLES = f"{_PROJECT}/environmentVariables"
 _MUTATION = ("waitSeconds",)
 _PAGING = ("page", "size", "sort", "cursor", "limit")
+_AUDIT_FILTERS = ("projectName", "actor", "action", "noun", "nounId", "name", "requestId", "from", "to")
 _UPLOAD = 4 * 1024 * 1024
 """Files of 512 KiB in base64, for several environments at once."""
 
@@ -116,7 +117,9 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("DELETE", "/apiops/workers/{worker}", platform.forget_worker, "Forget a worker", "Workers", errors=(404,), demands=everywhere("workers:manage")),
     RouteCard("GET", "/apiops/data-keys", data_keys.find, "The keys that secrets are sealed with: their states and counts", "Data keys", "objects", demands=everywhere("seal:manage")),
     RouteCard("POST", "/apiops/data-keys/rotate", data_keys.rotate, "Seal with a new data key, and destroy the old one when nothing is left under it", "Data keys", "objects", demands=everywhere("seal:manage")),
-    RouteCard("GET", "/apiops/audit", platform.audit, "Newest audit entries", "Audit", "objects", query=("limit",), errors=(400,), demands=everywhere("audit:view")),
+    RouteCard("GET", "/apiops/audit", audit.find, "Audit entries, newest first", "Audit", "objects", query=(*_AUDIT_FILTERS, "cursor", "limit"), errors=(400, 404), demands=carried("audit:view")),
+    RouteCard("GET", "/apiops/audit/export", audit.export, "A copy of the audit, in lines of JSON, oldest first", "Audit", "lines", query=_AUDIT_FILTERS, errors=(400, 404), demands=carried("audit:view")),
+    RouteCard("GET", "/apiops/audit/head", audit.head, "Where the chain of the audit ends", "Audit", "objects", demands=everywhere("audit:view")),
     RouteCard("GET", "/apiops/test/healthcheck", platform.healthcheck, "Whether the API answers", "Health", "text", demands=PUBLIC),
     RouteCard("GET", "/apiops/test/hello/{word}", platform.hello, "Whether a token works", "Health", "text", demands=ANY_TOKEN),
     RouteCard("GET", "/healthz", platform.healthz, "Whether this process runs", "Health", "status", demands=PUBLIC),

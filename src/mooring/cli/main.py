@@ -9,6 +9,7 @@ import typer
 
 from mooring import __version__
 from mooring.cli import output, programs
+from mooring.cli.audit import audit_app
 from mooring.cli.keys import keys_app
 from mooring.cli.materials import certificate_app, keystore_app
 from mooring.cli.nouns import environment_app, project_app, token_app
@@ -23,6 +24,7 @@ app.add_typer(project_app, name="project")
 app.add_typer(environment_app, name="environment")
 app.add_typer(keystore_app, name="keystore")
 app.add_typer(certificate_app, name="certificate")
+app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
 app.add_typer(programs.worker_app, name="worker")
 app.command()(test)

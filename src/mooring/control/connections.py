@@ -13,7 +13,7 @@ from typing import Any
 
 from mooring.control import destinations
 from mooring.control.access import require, visible_project
-from mooring.control.auditing import entry
+from mooring.control.auditing import Change, difference, entry
 from mooring.control.deployments import Deployments
 from mooring.control.interpolation import variables_in
 from mooring.control.parcels import Parcels
@@ -303,7 +303,7 @@ class Connections:
             return await self._answer(actor, ask, connection, deployments, draft.warnings)
         change = SaveConnection(
             draft.connection, connection.generation, draft.secrets, draft.dropped, connection.deploy,
-            entry(actor, "update", "connection", connection.id, name, project=project.id, changed=_changed(stored, config, draft)),
+            entry(actor, "update", "connection", connection.id, name, project=project.id, changes=_changes(stored, draft, sealed)),
             self._idempotency(actor, ask),
         )  # fmt: skip
         try:
@@ -556,11 +556,20 @@ def _secret_fields(model: type[ConnectionConfig], sealed: Mapping[str, SealedSec
     return shown
 
 
-def _changed(stored: _Stored, config: ConnectionConfig, draft: _Draft) -> tuple[str, ...]:
-    """The names of what an update changes, for the audit."""
-    public, _ = split(type(config), config.wire())
-    names = {name for name, value in public.items() if stored.public.get(name) != value}
-    names |= {secret.key for secret in draft.secrets} | set(draft.dropped)
+def _changes(stored: _Stored, draft: _Draft, sealed: Mapping[str, SealedSecret]) -> dict[str, Change]:
+    """What an update changes, for the audit."""
     after = json.loads(draft.connection.document)
-    names |= {name for name in COMMON_KEYS if stored.document.get(name) != after.get(name)}
-    return tuple(sorted(names))
+    changes = difference(
+        {**stored.public, **{name: stored.document.get(name) for name in COMMON_KEYS}},
+        {**typed_fields(after), **{name: after.get(name) for name in COMMON_KEYS}},
+    )
+    for secret in draft.secrets:
+        before = sealed.get(secret.key)
+        changes[secret.key] = (_fingerprint(before.fingerprint if before else None), _fingerprint(secret.fingerprint))
+    for key in draft.dropped:
+        changes[key] = (_fingerprint(sealed[key].fingerprint), None)
+    return changes
+
+
+def _fingerprint(value: str | None) -> dict[str, str] | None:
+    return None if value is None else {"fingerprint": value}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mooring.control.access import project_in, require
-from mooring.control.auditing import entry
+from mooring.control.auditing import Change, difference, entry
 from mooring.control.fleet import Fleet
 from mooring.control.parcels import Parcels
 from mooring.domain.digest import EMPTY
@@ -92,7 +92,11 @@ class Environments:
         )  # fmt: skip
         try:
             await self._store.commit(
-                SaveEnvironment(after, False, entry(actor, "update", "environment", before.id, name))
+                SaveEnvironment(
+                    after,
+                    False,
+                    entry(actor, "update", "environment", before.id, name, changes=_changes(before, after)),
+                )
             )
         except NameTaken:
             raise AlreadyExists(f"Environment (name: {name}) already exists!") from None
@@ -124,6 +128,11 @@ class Environments:
                 )
             ids.append(project.id)
         return tuple(sorted(ids))
+
+
+def _changes(before: Environment, after: Environment) -> dict[str, Change]:
+    shown = ("name", "description", "type", "status", "access_url", "projects")
+    return difference(*({field: getattr(each, field) for field in shown} for each in (before, after)))
 
 
 def _missing(name: str) -> NotFound:

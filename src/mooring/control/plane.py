@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from mooring.control.access import Access
+from mooring.control.audit import Audit
 from mooring.control.certificates import Certificates
 from mooring.control.connections import Connections
 from mooring.control.data_keys import DataKeys
@@ -50,6 +51,7 @@ class Plane:
     ) -> None:
         self.store, self.ring, self.registry, self.wait_s = store, ring, registry, wait_s
         self.access = Access(store)
+        self.audit = Audit(store)
         self.fleet = Fleet(store)
         self.parcels = Parcels(store, ring)
         self.data_keys = DataKeys(store, ring, provider)
@@ -90,6 +92,7 @@ class Plane:
         self._tasks += [
             asyncio.create_task(_every(1.0, self.fleet.write_down, "write_down")),
             asyncio.create_task(_every(30.0, self.access.remember_use, "remember_use")),
+            asyncio.create_task(_every(60.0, self.audit.tell_head, "tell_head")),
             asyncio.create_task(_every(3600.0, self._forget, "forget")),
             asyncio.create_task(self.data_keys.run()),
         ]
@@ -104,6 +107,7 @@ class Plane:
         with contextlib.suppress(MooringError):
             await self.fleet.write_down()
             await self.access.remember_use()
+            await self.audit.tell_head()
 
     async def why_not_ready(self) -> str | None:
         """What keeps this node from serving, or None."""

@@ -314,7 +314,12 @@ class Actor:
 
 @record
 class AuditEntry:
-    """Who did what to which noun, when; never the values."""
+    """
+    Who did what to which noun, when.
+
+    `changed` names the fields. `changes` is JSON: field to its old and its new value, a keyed fingerprint where it is
+    a secret; None where nothing was there before.
+    """
 
     at: int
     actor: str
@@ -327,6 +332,22 @@ class AuditEntry:
     name: str
     project: str | None = None
     changed: tuple[str, ...] = field(default=())
+    changes: str | None = None
+
+
+@record
+class AuditFilter:
+    """Which entries are wanted; None is no condition. `since` and `until` (excluded) are instants."""
+
+    project: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    noun: str | None = None
+    noun_id: str | None = None
+    name: str | None = None
+    request_id: str | None = None
+    since: int | None = None
+    until: int | None = None
 
 
 @record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -127,6 +127,16 @@ class _Calls:
     def delete_certificate(self, project: str, name: str, *, wait_seconds: float | None = None) -> Any:
         return self._send("DELETE", _materials(project, "certificates", name), None, _wait(wait_seconds))
 
+    def list_audit(
+        self, *, project: str | None = None, limit: int = 100, cursor: str | None = None, **filters: str | None
+    ) -> Any:
+        """The newest audit entries; *filters* are actor, action, noun, nounId, name, requestId, since, until."""
+        return self._send("GET", "/apiops/audit/", None, _audit(project, filters) | _given(limit=limit, cursor=cursor))
+
+    def audit_head(self) -> Any:
+        """Where the chain of the audit ends."""
+        return self._send("GET", "/apiops/audit/head/")
+
     def list_tokens(self) -> Any:
         return self._send("GET", "/apiops/tokens/")
 
@@ -196,6 +206,17 @@ class Client(_Calls):
         except httpx2.HTTPError as exc:
             raise _unreachable(self._url, exc) from exc
         return _read(response)
+
+    def export_audit(self, *, project: str | None = None, **filters: str | None) -> Iterator[str]:
+        """A copy of the audit, line by line; filters as for `list_audit`."""
+        try:
+            with self._http.stream("GET", "/apiops/audit/export/", params=_audit(project, filters)) as response:
+                if response.status_code >= 300:
+                    response.read()
+                    _read(response)
+                yield from response.iter_lines()
+        except httpx2.HTTPError as exc:
+            raise _unreachable(self._url, exc) from exc
 
     def close(self) -> None:
         self._http.close()
@@ -291,6 +312,15 @@ def _certificate(
         "environmentList": None if environments is None else list(environments),
     }  # fmt: skip
     return {key: value for key, value in body.items() if value is not None}
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _audit(project: str | None, filters: Mapping[str, str | None]) -> dict[str, Any]:
+    named = {"since": "from", "until": "to"}
+    return _given(projectName=project, **{named.get(name, name): value for name, value in filters.items()})
 
 
 def _part(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from mooring.domain.records import (
     AuditEntry,
+    AuditFilter,
     Connection,
     DataKey,
     Deployment,
@@ -36,6 +37,7 @@ from mooring.domain.records import (
 from mooring.domain.sealed_places import SealedPlace
 from mooring.errors import Conflict, Unavailable
 from mooring.kit.record import record
+from mooring.store.audit_chain import Head, Link
 
 
 class Stale(Conflict):
@@ -470,4 +472,14 @@ class Store(Protocol):
     async def deployments(self, connection_id: str, limit: int) -> list[Deployment]: ...
     async def deployment(self, deployment_id: str) -> Deployment | None: ...
     async def idempotency(self, token: str, key: str) -> IdempotencyRecord | None: ...
-    async def audit(self, limit: int) -> list[dict[str, Any]]: ...
+    def hang_audit(self, key: bytes) -> None:
+        """From now on audit entries hang on a chain (`mooring.store.audit_chain`) under *key*. Called once, before any of them."""
+
+    def audit_head(self) -> Head:
+        """Where the chain ends."""
+
+    def audit(self, wanted: AuditFilter, before: int | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The entries that *wanted* describes, newest first, those under number *before* only; in bounded memory."""
+
+    def audit_records(self, wanted: AuditFilter) -> AsyncIterator[tuple[Link, list[dict[str, Any]]]]:
+        """Links of the chain, oldest first, each with those of its records that *wanted* describes; in bounded memory."""

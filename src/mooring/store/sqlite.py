@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import apsw
 
 from mooring.domain.records import (
+    AuditFilter,
     Connection,
     DataKey,
     Deployment,
@@ -32,7 +34,8 @@ from mooring.domain.records import (
 from mooring.domain.sealed_places import SealedPlace
 from mooring.errors import Conflict, MooringError, Unavailable
 from mooring.kit.log import log
-from mooring.store import sqlite_materials, sqlite_seals, sqlite_variables
+from mooring.store import sqlite_audit, sqlite_materials, sqlite_seals, sqlite_variables
+from mooring.store.audit_chain import Head, Link
 from mooring.store.base import (
     Change,
     Committed,
@@ -89,6 +92,7 @@ class SqliteStore:
         self._write_db: apsw.Connection | None = None
         self._read_db: apsw.Connection | None = None
         self._writer = GroupWriter(self._apply, self._told, "mooring-sqlite-writer")
+        self._audit = sqlite_audit.Writer()
         self._moved: list[HeadsMoved] = []
         self._refusal: Unavailable | None = None
         self._gone_keys: set[str] = set()
@@ -135,6 +139,7 @@ class SqliteStore:
             path.chmod(0o600)
             self._write_db = _connect(str(path))
             _migrate(self._write_db)
+            self._audit.load(self._write_db)
             self._read_db = _connect(str(path))
             self._read_db.execute("PRAGMA query_only=ON")
         except BaseException as exc:
@@ -206,7 +211,7 @@ class SqliteStore:
         db = self._write_db
         assert db is not None
         results: list[Any] = []
-        transaction = Transaction(db, self._gone_keys)
+        transaction = Transaction(db, self._audit, self._gone_keys)
         try:
             db.execute("BEGIN IMMEDIATE")
             for change in changes:
@@ -214,9 +219,11 @@ class SqliteStore:
             transaction.flush()
             db.execute("COMMIT")
         except BaseException:
+            self._audit.rolled_back()
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        self._audit.committed()
         return results, transaction.heads
 
     async def meta(self, key: str) -> str | None:
@@ -405,23 +412,36 @@ class SqliteStore:
         )
         return IdempotencyRecord(row[0], tuple(json.loads(row[1])), *row[2:]) if row else None
 
-    async def audit(self, limit: int) -> list[dict[str, Any]]:
-        names = (
-            "seq",
-            "at",
-            "actor",
-            "token",
-            "request_id",
-            "address",
-            "action",
-            "noun",
-            "noun_id",
-            "name",
-            "project",
-            "changed",
-        )
-        rows = self._all(f"SELECT {', '.join(names)} FROM audit ORDER BY seq DESC LIMIT ?", (limit,))
-        return [{**dict(zip(names, row, strict=True)), "changed": json.loads(row[-1])} for row in rows]
+    def hang_audit(self, key: bytes) -> None:
+        assert self._write_db is not None
+        try:
+            self._audit.hang(self._write_db, key)
+        except apsw.Error as exc:
+            raise _unavailable(exc) from exc
+
+    def audit_head(self) -> Head:
+        return self._audit.head
+
+    async def audit(self, wanted: AuditFilter, before: int | None = None) -> AsyncIterator[dict[str, Any]]:
+        following = 2**62 if before is None else before
+        if before is None or before > self._audit.head.seq:
+            following = self._audit.head.seq + 1
+        while following:
+            rows, following = self._asked(sqlite_audit.found, wanted, following, PAGE)
+            for row in rows:
+                yield row
+            await asyncio.sleep(0)  # a search through many must not keep everybody waiting
+
+    async def audit_records(self, wanted: AuditFilter) -> AsyncIterator[tuple[Link, list[dict[str, Any]]]]:
+        after = 0
+        while True:
+            part = self._asked(sqlite_audit.linked, wanted, after)
+            for link, rows in part:
+                yield link, rows
+            if not part:
+                return
+            after = part[-1][0].last
+            await asyncio.sleep(0)
 
 
 def _remember(cache: dict[str, T], key: str, value: T) -> T:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import apsw
+from pydantic_core import to_json
 
 from mooring.domain.digest import EMPTY, add, term
 from mooring.domain.names import name_key
@@ -15,7 +16,7 @@ from mooring.domain.records import AuditEntry, Connection, Deployment, Environme
 from mooring.errors import Conflict
 from mooring.kit.ids import new_id
 from mooring.kit.record import record
-from mooring.store import sqlite_access, sqlite_materials, sqlite_seals
+from mooring.store import sqlite_access, sqlite_audit, sqlite_materials, sqlite_seals
 from mooring.store.base import (
     Change,
     Committed,
@@ -42,7 +43,7 @@ _ROWS = {
     "secrets": "connection, key, sealed, key_id, fingerprint, updated_at",
     "desired": "environment, connection, revision, generation, present, hash, changed_at",
     "deployments": "id, environment, connection, generation, revision, request_id, created_at",
-    "audit": "at, actor, token, request_id, address, action, noun, noun_id, name, project, changed",
+    "audit": "seq, " + ", ".join(sqlite_audit.COLUMNS),
 }
 """Tables whose new rows are put off to the end of the transaction, and their columns."""
 
@@ -63,8 +64,9 @@ class Transaction:
     of revisions.
     """
 
-    def __init__(self, db: apsw.Connection, gone_keys: set[str]) -> None:
+    def __init__(self, db: apsw.Connection, audit: sqlite_audit.Writer, gone_keys: set[str]) -> None:
         self.db = db
+        self._audit = audit
         self.gone_keys = gone_keys  # data keys that were destroyed while this process runs
         self._heads: dict[str, _Head] = {}
         self._dirty: set[str] = set()
@@ -98,13 +100,14 @@ class Transaction:
         """Write the rows that were put off: many to a statement."""
         for table, rows in self._waiting.items():
             if rows:
-                _insert(self.db, table, rows)
+                _insert(self.db, table, self._audit.numbered(rows) if table == "audit" else rows)
                 rows.clear()
         self._put_off.clear()
 
     def flush(self) -> None:
-        """Write what was put off, and the heads that moved."""
+        """Write what was put off, the heads that moved, and the link that the audit entries hang on."""
         self.flush_rows()
+        self._audit.flush(self.db)
         for environment in self._dirty:
             head = self._heads[environment]
             self.db.execute(
@@ -451,7 +454,7 @@ class Transaction:
         """The entry of a change, at the end of the transaction."""
         self._waiting["audit"].append(
             (entry.at, entry.actor, entry.token, entry.request_id, entry.address, entry.action, entry.noun, entry.noun_id,
-             entry.name, entry.project, json.dumps(entry.changed))
+             entry.name, entry.project, to_json(entry.changed).decode() if entry.changed else "[]", entry.changes)
         )  # fmt: skip
 
     _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {

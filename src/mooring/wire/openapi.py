@@ -48,6 +48,15 @@ _QUERY: dict[str, dict[str, Any]] = {
         "description": "Order, such as name,desc.",
     },
     "cursor": {"schema": {"type": "string"}, "description": "The nextCursor of the answer before."},
+    "projectName": {"schema": {"type": "string"}, "description": "Of this project only."},
+    "actor": {"schema": {"type": "string"}, "description": "Done by this actor."},
+    "action": {"schema": {"type": "string"}, "description": "What was done, such as create, update, delete, reveal."},
+    "noun": {"schema": {"type": "string"}, "description": "What it was done to, such as connection or token."},
+    "nounId": {"schema": {"type": "string"}, "description": "The id of what it was done to."},
+    "name": {"schema": {"type": "string"}, "description": "The name of what it was done to."},
+    "requestId": {"schema": {"type": "string"}, "description": "Done by this request: the X-Request-Id of its answer."},
+    "from": {"schema": {"type": "string", "format": "date-time"}, "description": "At this instant or later."},
+    "to": {"schema": {"type": "string", "format": "date-time"}, "description": "Before this instant."},
     "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000}, "description": "How many, at most."},
     "environmentName": {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
@@ -216,6 +225,8 @@ def _mutation_headers(method: str) -> list[dict[str, Any]]:
 def _answer(shape: str) -> dict[str, Any]:
     if shape == "text":
         return {"description": "Done.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    if shape == "lines":
+        return {"description": "Done.", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
     if shape == "zip":
         return {
             "description": "Done.",
