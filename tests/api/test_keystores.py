@@ -376,16 +376,18 @@ async def test_a_key_of_a_request_that_changed_nothing_is_used_up_too(http: http
 # delete
 
 
-async def test_deleting_one_in_use_is_200_and_names_its_users(http: httpx2.AsyncClient) -> None:
-    """The documented answer, with a warning; the connection says afterwards what it misses."""
+async def test_one_in_use_is_not_deleted(http: httpx2.AsyncClient) -> None:
+    """409 names its users; it stays. Without them it goes."""
     await made(http)
     await http.post(connection_path("hook"), json=webhook("hook", keyStoreName="mine"))
 
-    result = done(await http.delete(keystores_path("mine")))["deploymentResult"]
+    refused = await http.delete(keystores_path("mine"))
 
-    assert result["warnings"] == [{"path": "", "code": "in_use", "message": "it was in use by: hook"}]
-    (warning,) = one(await http.get(connection_path("hook")))["warnings"]
-    assert (warning["path"], warning["code"]) == ("/keyStoreName", "reference_missing")
+    assert refusal(refused)[:2] == (409, "conflict")
+    assert refusal(refused)[2].startswith("Keystore (name: Mine) is in use by: hook. ")
+    assert one(await http.get(connection_path("hook")))["warnings"] == []
+    done(await http.delete(connection_path("hook")))
+    done(await http.delete(keystores_path("mine")))
 
 
 async def test_the_name_is_free_afterwards(http: httpx2.AsyncClient) -> None:

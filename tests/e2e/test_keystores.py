@@ -174,20 +174,16 @@ def test_a_missing_keystore_is_named_and_the_connection_heals_when_it_comes(dev:
     assert dev.api.get(connection_path(hook)).json()["resultList"][0]["warnings"] == []
 
 
-def test_deleting_a_keystore_in_use_is_said(dev: Dev, shop: Shop) -> None:
-    """The answer is 200 and names who used it; the client that was built with it serves on, and is reported as held."""
+def test_a_keystore_in_use_stays(dev: Dev, shop: Shop) -> None:
+    """Deleting it is 409, which names who uses it; the connection serves on."""
     mine, trust, hook = named("mine"), named("trust"), named("hook")
     keep(dev, keystore(mine, issued(shop.root).pem()))
     keep(dev, keystore(trust, shop.root.certificate_pem.encode()))
     create(dev, shop.body(hook, keyStoreName=mine, trustStoreName=trust))
 
-    gone = dev.api.delete(keystores_path(mine))
+    refused = dev.api.delete(keystores_path(mine))
 
-    told = gone.json()["deploymentResult"]
-    assert gone.status_code == 200
-    assert told["success"] is False
-    assert hook in told["warnings"][0]["message"]
-    assert told["environmentResults"][0]["failures"][0]["reason"] == "KEYSTORE_MISSING"
+    assert refused.status_code == 409 and hook in refused.json()["error_description"]
     assert use(dev, hook) == 200
 
 

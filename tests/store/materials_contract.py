@@ -19,6 +19,7 @@ from mooring.store.base import (
     SaveEnvironment,
     Stale,
     Store,
+    Used,
 )
 from tests.store import makers as m
 from tests.store.contract import Reopened
@@ -215,25 +216,37 @@ class MaterialsContract:
         assert committed.deployments == ()
         assert await m.hash_of(store, production, user.id) == before
 
-    async def test_making_renaming_and_deleting_move_users_too(self, store: Store) -> None:
-        """Each changes what stands behind the name."""
+    async def test_what_comes_to_stand_behind_a_name_moves_its_users(self, store: Store) -> None:
+        """Made under it, or renamed to it."""
         production, shop = await m.with_environment(store), await m.with_project(store)
         user = await m.with_connection(store, shop, references=m.refers("mine"))
         hashes = [(await m.hash_of(store, production, user.id))[2]]
 
-        made = m.material(shop)
-        renamed = replace(made, generation=2, name="yours", name_key="yours")
-        back = replace(made, generation=3)
-        for change in (
-            m.save_material(made, production), m.save_material(renamed, production, was=made),
-            m.save_material(back, production, was=renamed), m.delete_material(back),
-        ):  # fmt: skip
+        made = m.material(shop, "yours")
+        renamed = replace(made, generation=2, name="mine", name_key="mine")
+        for change in (m.save_material(made, production), m.save_material(renamed, production, was=made)):
             await store.commit(change)
             hashes.append((await m.hash_of(store, production, user.id))[2])
 
-        missing, there = hashes[0], hashes[1]
-        assert hashes == [missing, there, missing, there, missing]
+        missing, same, there = hashes
+        assert missing == same != there
         assert await m.digest(store, production) == await m.recomputed(store, production)
+
+    async def test_one_in_use_keeps_its_name_and_stays(self, store: Store) -> None:
+        """Renaming and deleting it are refused, with those who use it; nothing is written."""
+        production, shop = await m.with_environment(store), await m.with_project(store)
+        user = await m.with_connection(store, shop, references=m.refers("mine"))
+        made = m.material(shop)
+        await store.commit(m.save_material(made, production))
+        renamed = replace(made, generation=2, name="yours", name_key="yours")
+
+        for change in (m.save_material(renamed, production, was=made), m.delete_material(made)):
+            with pytest.raises(Used) as raised:
+                await store.commit(change)
+            assert [(each.id, project) for each, project in raised.value.users] == [(user.id, shop.name)]
+
+        assert await store.material(shop.id, "keystore", "mine") == made
+        assert await store.material_contents(made.id)
 
     async def test_a_change_at_admin_moves_users_everywhere(self, store: Store) -> None:
         """Save where an own one of that name stands before it."""

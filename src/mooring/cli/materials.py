@@ -98,7 +98,7 @@ def get_keystore(path: Path_, json: Json = False) -> None:
 @keystore_app.command("delete")
 @output.clear_errors
 def delete_keystore(path: Path_) -> None:
-    """Destroy a keystore; connections that use it are named."""
+    """Destroy a keystore that no connection uses."""
     _tell(client().delete_keystore(*_split(path)))
 
 

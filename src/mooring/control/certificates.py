@@ -179,7 +179,7 @@ class Certificates:
             raise _alias_taken(alias) from None
 
     async def delete(self, actor: Actor, project_name: str, path_name: str, ask: Ask) -> str:
-        """Destroy a certificate; the answer's JSON, which names the connections that used it."""
+        """Destroy a certificate that nothing uses; the answer's JSON. Raises `InUse`."""
         project = await self.check_change(actor, project_name, path_name)
         return await self._materials.delete(actor, project, NOUN, path_name, _missing(path_name), ask)
 

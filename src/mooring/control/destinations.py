@@ -3,37 +3,25 @@ The destination rule: a kept secret never follows a changed destination.
 
 Every path that stores or tests settings with secrets that nobody has just sent asks here: `check` where one connection
 changes (an update, a draft, and whatever else brings new settings to old secrets), `check_shared` where something
-changes that connections share (what a truststore trusts, the value of a variable, the environments of a project).
+changes that connections share (what a truststore trusts, the value of a variable, the environments of a project): the latter through
+`commit_watched` where the store can tell what would change.
 `tests/control/test_destination_paths.py` finds the paths, and fails where one of them does not ask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mooring.control.references import named
-from mooring.domain.records import Actor, Connection
+from mooring.domain.records import Actor
 from mooring.errors import InvalidConfig, Problem, SecretRequired
-from mooring.kit.record import record
 from mooring.plugin.config import ConnectionConfig, join, read_config
+from mooring.store.base import Committed, Moved, SaveEnvironment, SaveMaterial, Store, Widens
 
 MAX_KEYS = 10
 UNREADABLE = "the stored settings, which this version does not take any more,"
-
-
-@record
-class Moved:
-    """
-    A connection that a change of something shared would take elsewhere.
-
-    `fields` are the wire names of what moved, `secrets` the keys of the secrets that would follow.
-    """
-
-    connection: Connection
-    project_name: str
-    fields: tuple[str, ...]
-    secrets: tuple[str, ...]
 
 
 def stored_config(
@@ -108,3 +96,20 @@ def check_shared(actor: Actor, path: str, what: str, found: Sequence[Moved]) -> 
             )
         ]
     )
+
+
+async def commit_watched(
+    store: Store, actor: Actor, change: SaveMaterial | SaveEnvironment, path: str, what: str
+) -> Committed:
+    """
+    Commit *change*, of which the store itself finds out whether connections would trust more; see `check_shared`.
+
+    What it finds is asked about, and then that and nothing else is allowed. Raises what `commit` does, and `SecretRequired`.
+    """
+    try:
+        return await store.commit(change)
+    except Widens as exc:
+        check_shared(actor, path, what, exc.found)
+        assert change.watch is not None, "nothing else is watched for"
+        allowed = frozenset(each.connection.id for each in exc.found)
+        return await store.commit(replace(change, watch=replace(change.watch, allowed=allowed)))

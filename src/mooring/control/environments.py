@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mooring.control import destinations
 from mooring.control.access import project_in, require
 from mooring.control.auditing import Change, difference, entry
 from mooring.control.fleet import Fleet
@@ -15,14 +16,16 @@ from mooring.domain.records import Actor, Environment, Project
 from mooring.errors import AlreadyExists, InvalidConfig, NotAuthenticated, NotFound, Problem
 from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
-from mooring.store.base import DeleteEnvironment, NameTaken, SaveEnvironment, Stale, Store
+from mooring.store.base import DeleteEnvironment, NameTaken, SaveEnvironment, Stale, Store, TrustWatch
+
+_WIDER = "connections would trust a certificate in this environment that they trusted nowhere before"
 
 
 class Environments:
     """Every environment that there is. Names are looked up exactly first, then ignoring case."""
 
-    def __init__(self, store: Store, fleet: Fleet, parcels: Parcels) -> None:
-        self._store, self._fleet, self._parcels = store, fleet, parcels
+    def __init__(self, store: Store, fleet: Fleet, parcels: Parcels, watch: TrustWatch) -> None:
+        self._store, self._fleet, self._parcels, self._watch = store, fleet, parcels, watch
 
     async def list_all(self, actor: Actor) -> list[Environment]:
         """All of them; for administrators. Raises `NotAuthenticated`, as documented."""
@@ -90,14 +93,14 @@ class Environments:
             before, name=name, description=description, type=type_name or before.type, status=status or before.status,
             access_url=access_url, projects=before.projects if projects is None else await self._project_ids(projects),
         )  # fmt: skip
+        change = SaveEnvironment(
+            after,
+            False,
+            entry(actor, "update", "environment", before.id, name, changes=_changes(before, after)),
+            self._watch,
+        )
         try:
-            await self._store.commit(
-                SaveEnvironment(
-                    after,
-                    False,
-                    entry(actor, "update", "environment", before.id, name, changes=_changes(before, after)),
-                )
-            )
+            await destinations.commit_watched(self._store, actor, change, "/projects", _WIDER)
         except NameTaken:
             raise AlreadyExists(f"Environment (name: {name}) already exists!") from None
         except Stale:

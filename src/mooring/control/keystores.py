@@ -145,7 +145,7 @@ class Keystores:
             raise _taken(name)
 
     async def delete(self, actor: Actor, project_name: str, path_name: str, ask: Ask) -> str:
-        """Destroy a keystore; the answer's JSON, which names the connections that used it."""
+        """Destroy a keystore that nothing uses; the answer's JSON. Raises `InUse`."""
         project = await self.check_change(actor, project_name, path_name)
         return await self._materials.delete(actor, project, NOUN, path_name, _missing(path_name), ask)
 

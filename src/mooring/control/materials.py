@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mooring.control import destinations
 from mooring.control.access import project_in, require
 from mooring.control.auditing import entry
 from mooring.control.connections import Ask
@@ -49,6 +50,8 @@ from mooring.store.base import (
     NoteRequest,
     SaveMaterial,
     Store,
+    TrustWatch,
+    Used,
 )
 from mooring.wire.envelope import dumps
 
@@ -81,11 +84,17 @@ class Sealed:
         return self.values.get((environment, PASSWORD))
 
 
+_RENAME_HINT = "Make one of the new name, point them at it, then delete this one"
+_DELETE_HINT = "Point them at another one, or delete them, then delete this one"
+_CONTENT_FIELD = {"keystore": "/keyStoreEnvironmentList", "certificate": "/pemEncodedFile"}
+_WIDER = "connections would trust a certificate that they did not trust before"
+
+
 class Materials:
     """Keeps materials of both nouns; `keystores` and `certificates` say what bodies and answers look like."""
 
-    def __init__(self, store: Store, ring: Ring, deployments: Deployments) -> None:
-        self._store, self._ring, self._deployments = store, ring, deployments
+    def __init__(self, store: Store, ring: Ring, deployments: Deployments, watch: TrustWatch) -> None:
+        self._store, self._ring, self._deployments, self._watch = store, ring, deployments, watch
 
     # who may, and what is there
 
@@ -157,16 +166,19 @@ class Materials:
         warnings: Sequence[dict[str, Any]] = (), *, environments: Iterable[str],
     ) -> str:  # fmt: skip
         """As `save`, with *contents* that are sealed already."""
-        if before is not None:
-            await self._check_rename(actor, before, material)
         action = "create" if before is None else "update"
-        committed = await self._store.commit(
-            SaveMaterial(
-                material, before.generation if before else None, contents, secrets, dropped,
-                entry(actor, action, material.noun, material.id, material.name, project=material.project, changed=tuple(changed)),
-                self._idempotency(actor, ask),
-            )
+        change = SaveMaterial(
+            material, before.generation if before else None, contents, secrets, dropped,
+            entry(actor, action, material.noun, material.id, material.name, project=material.project, changed=tuple(changed)),
+            self._idempotency(actor, ask), self._watch if material.noun in _CONTENT_FIELD else None,
         )  # fmt: skip
+        try:
+            committed = await destinations.commit_watched(
+                self._store, actor, change, _CONTENT_FIELD.get(material.noun, ""), _WIDER
+            )
+        except Used as exc:
+            # They would be left with a name that leads nowhere.
+            raise _in_use(actor, before or material, exc, _RENAME_HINT) from None
         if committed.replayed:
             return await self._replay(actor, committed.replayed, ask)
         deployments: Sequence[Deployment] = committed.deployments
@@ -198,17 +210,14 @@ class Materials:
     ) -> str:
         material = await self.existing(project, noun, name, missing, ask)
         environments = await self._environments_of(material.id)
-        users = await self._store.material_users(material)
         audit = entry(actor, "delete", noun, material.id, material.name, project=project.id)
-        committed = await self._store.commit(DeleteMaterial(material, audit, self._idempotency(actor, ask)))
+        try:
+            committed = await self._store.commit(DeleteMaterial(material, audit, self._idempotency(actor, ask)))
+        except Used as exc:
+            raise _in_use(actor, material, exc, _DELETE_HINT) from None
         if committed.replayed:
             return await self._replay(actor, committed.replayed, ask)
-        warnings = []
-        if users:
-            warnings.append(
-                {"path": "", "code": "in_use", "message": f"it was in use by: {named(actor, material.project, users)}"}
-            )
-        return await self._answer(actor, material, environments, committed.deployments, ask, warnings, deleted=True)
+        return await self._answer(actor, material, environments, (), ask, deleted=True)
 
     async def existing(self, project: Project, noun: str, name: str, missing: BadRequest, ask: Ask) -> Material:
         """The material of that name. Raises *missing*, or `PreconditionFailed`."""
@@ -218,17 +227,6 @@ class Materials:
         if ask.if_match is not None and ask.if_match != material.generation:
             raise PreconditionFailed(f"{noun.capitalize()} (name: {name}) has changed since")
         return material
-
-    async def _check_rename(self, actor: Actor, before: Material, after: Material) -> None:
-        """A name that connections use stays: they would be left with one that leads nowhere. Raises `InUse`."""
-        if before.name_key == after.name_key:
-            return
-        users = await self._store.material_users(before)
-        if users:
-            raise InUse(
-                f"{before.noun.capitalize()} (name: {before.name}) is in use by: {named(actor, before.project, users)}",
-                hint="Make one of the new name, point them at it, then delete this one.",
-            )
 
     async def _environments_of(self, material: str) -> list[str]:
         """Where a material has something of its own."""
@@ -338,9 +336,7 @@ class Materials:
             tail = "" if deleted else "; no connection uses it yet, so workers get it with the first that does"
             return {"environmentName": name, "success": True, "state": "SUCCEEDED", "message": done + tail}
         success = all(tally.success for _, tally in found)
-        if success and deleted:
-            message = f"{done}; {_connections(len(found))} that used it will find nothing of that name"
-        elif all(tally.state == "NO_WORKERS" for _, tally in found):
+        if all(tally.state == "NO_WORKERS" for _, tally in found):
             message = f"{_connections(len(found))} that use it: {found[0][1].message}"
         elif success:
             message = f"{done}; {_connections(len(found))} {'uses' if len(found) == 1 else 'use'} it"
@@ -367,6 +363,13 @@ class Materials:
         if connection is None or not actor.sees(connection.project):
             return {**told, "message": "a connection of another project"}
         return {**told, "connection": connection.name, "message": failure.message}
+
+
+def _in_use(actor: Actor, material: Material, exc: Used, hint: str) -> InUse:
+    return InUse(
+        f"{material.noun.capitalize()} (name: {material.name}) is in use by: {named(actor, material.project, exc.users)}",
+        hint=hint,
+    )
 
 
 def check_name(name: str | None, field: str) -> str:

@@ -21,7 +21,7 @@ from mooring.control.parcels import Parcels
 from mooring.control.probes import Probes
 from mooring.control.projects import Projects
 from mooring.control.reach import Reach
-from mooring.control.references import References
+from mooring.control.references import References, trust_watch
 from mooring.control.streams import LOOK_S, Streams
 from mooring.control.tokens import Tokens
 from mooring.control.variables import Variables
@@ -61,12 +61,13 @@ class Plane:
         self.references = References(store, ring, registry)
         self.connections = Connections(store, ring, registry, self.deployments, self.parcels, self.references)
         self.sandbox = Sandbox()
-        materials = Materials(store, ring, self.deployments)
+        watch = trust_watch(registry)
+        materials = Materials(store, ring, self.deployments, watch)
         self.keystores = Keystores(store, materials, self.sandbox)
         self.certificates = Certificates(store, materials, self.sandbox)
         self.variables = Variables(store, ring, materials, Reach(store, ring, registry, self.parcels))
         self.projects = Projects(store)
-        self.environments = Environments(store, self.fleet, self.parcels)
+        self.environments = Environments(store, self.fleet, self.parcels, watch)
         self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)
         self.tokens = Tokens(store, self.access, self.streams)
         self.workers = Workers(store, self.fleet, self.environments, self.streams)

@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from mooring.control import destinations
-from mooring.control.destinations import Moved
 from mooring.control.interpolation import VARIABLE
 from mooring.control.parcels import Parcels, material_place
 from mooring.domain.names import ADMIN_PROJECT, name_key
@@ -24,7 +23,7 @@ from mooring.plugin.fields import resolved_values
 from mooring.plugin.registry import Registry
 from mooring.plugin.resolution import NoValue, Unresolved, resolve
 from mooring.seal.envelope import Ring
-from mooring.store.base import Store
+from mooring.store.base import Moved, Store
 from mooring.wire.body import typed_fields
 
 Texts = Mapping[str, str]

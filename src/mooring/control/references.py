@@ -22,7 +22,7 @@ from mooring.plugin.config import ConnectionConfig, join, read_config, reference
 from mooring.plugin.problems import as_warning
 from mooring.plugin.registry import Registry
 from mooring.seal.envelope import Ring
-from mooring.store.base import IndexReferences, SetMeta, Store
+from mooring.store.base import IndexReferences, SetMeta, Store, TrustWatch
 from mooring.wire.body import typed_fields
 from mooring.wire.envelope import dumps
 
@@ -45,6 +45,14 @@ def references_in(config: ConnectionConfig) -> tuple[Reference, ...]:
     return tuple(
         Reference(field, "certificate" if kinds[field] == "certificate" else "keystore", name)
         for field, name in named.items()
+    )
+
+
+def trust_watch(registry: Registry) -> TrustWatch:
+    """The fields of every type that say what its connections trust; a keystore says who they are, which widens nothing."""
+    kinds = {card.name: reference_kinds(card.config) for card in registry}
+    return TrustWatch(
+        {name: frozenset(field for field, kind in of.items() if kind != "keystore") for name, of in kinds.items()}
     )
 
 

@@ -57,6 +57,49 @@ class AliasTaken(Conflict):
 
 
 @record
+class TrustWatch:
+    """
+    What must not become wider beside a change of something that connections share.
+
+    `fields` are, for each type, the references that say what is trusted; of a type that is not in it, every one is
+    taken for such. `allowed` are the connections that may trust more: somebody was asked.
+    """
+
+    fields: Mapping[str, frozenset[str]]
+    allowed: frozenset[str] = frozenset()
+
+
+@record
+class Moved:
+    """
+    A connection whose secrets a change of something shared would take elsewhere.
+
+    `fields` are the wire names of what moved, `secrets` the keys of the secrets that would follow.
+    """
+
+    connection: Connection
+    project_name: str
+    fields: tuple[str, ...]
+    secrets: tuple[str, ...]
+
+
+class Widens(Conflict):
+    """The change would widen what connections trust that keep a secret; nothing was written."""
+
+    def __init__(self, found: Sequence[Moved]) -> None:
+        super().__init__("connections that keep a secret would trust more than before")
+        self.found = tuple(found)
+
+
+class Used(Conflict):
+    """The material is used by connections, each with its project's name; nothing was written."""
+
+    def __init__(self, users: Sequence[tuple[Connection, str]]) -> None:
+        super().__init__("connections use it")
+        self.users = tuple(users)
+
+
+@record
 class Idempotency:
     """A client's Idempotency-Key. `request_hash` is keyed, because the request may hold secrets."""
 
@@ -112,6 +155,8 @@ class SaveMaterial:
     `contents` is all that it has from now on; what other environments had is destroyed. `secrets` are those to
     write, `dropped` (environment, key) of those to destroy. Connections that use it are desired anew, in the same
     generation, wherever something else stands behind their references now.
+
+    Raises `Used` where it would leave the name that connections use, and `Widens` as *watch* says.
     """
 
     material: Material
@@ -121,11 +166,12 @@ class SaveMaterial:
     dropped: Sequence[tuple[str, str]]
     audit: AuditEntry
     idempotency: Idempotency | None = None
+    watch: TrustWatch | None = None
 
 
 @record
 class DeleteMaterial:
-    """Destroy a keystore or certificate with all it held; connections that use it are desired anew, without it."""
+    """Destroy a keystore or certificate with all it held. Raises `Used` while connections use it."""
 
     material: Material
     audit: AuditEntry
@@ -178,11 +224,12 @@ class DeleteProject:
 
 @record
 class SaveEnvironment:
-    """Create or replace an environment; a new one, or one bound anew, gets the connections of its projects. Raises `Stale`."""
+    """Create or replace an environment; a new one, or one bound anew, gets the connections of its projects. Raises `Stale`, `Widens`."""
 
     environment: Environment
     is_new: bool
     audit: AuditEntry
+    watch: TrustWatch | None = None
 
 
 @record

@@ -16,7 +16,7 @@ from mooring.domain.records import AuditEntry, Connection, Deployment, Environme
 from mooring.errors import Conflict
 from mooring.kit.ids import new_id
 from mooring.kit.record import record
-from mooring.store import sqlite_access, sqlite_audit, sqlite_materials, sqlite_seals
+from mooring.store import sqlite_access, sqlite_audit, sqlite_materials, sqlite_seals, sqlite_trust
 from mooring.store.base import (
     Change,
     Committed,
@@ -201,7 +201,7 @@ class Transaction:
     def _desire(self, c: Connection, present: bool, audit: AuditEntry, is_new: bool) -> tuple[Deployment, ...]:
         """Every environment that may use the connection shall hold it, or let go of it."""
         deployments = []
-        for environment in self._targets_of(c.project):
+        for environment in self.targets_of(c.project):
             if not present and not self._holds(environment, c.id):
                 continue
             content = self.content_in(environment, c) if c.references and present else c.hash
@@ -264,7 +264,7 @@ class Transaction:
             head = self._heads[environment] = _Head(*row)
         return head
 
-    def _targets_of(self, project: str) -> list[str]:
+    def targets_of(self, project: str) -> list[str]:
         """The published environments that *project* may use, in ascending id."""
         found = self._targets.get(project)
         if found is None:
@@ -315,6 +315,7 @@ class Transaction:
 
     def _save_environment(self, change: SaveEnvironment) -> Committed:
         e = change.environment
+        gains = sqlite_trust.Gains(self, change.watch) if change.watch and not change.is_new else None
         try:
             if change.is_new:
                 self.db.execute(
@@ -349,6 +350,8 @@ class Transaction:
             [(e.id, project) for project in e.projects],
         )
         self._targets.clear()
+        if gains:
+            gains.check(e.id)
         self._fit_desired(e, change.audit.at)
         self.write_audit(change.audit)
         return Committed()

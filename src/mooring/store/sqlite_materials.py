@@ -24,7 +24,7 @@ from mooring.domain.records import (
     MaterialSecret,
     Reference,
 )
-from mooring.store import sqlite_variables
+from mooring.store import sqlite_trust, sqlite_variables
 from mooring.store.base import (
     AliasTaken,
     Committed,
@@ -33,6 +33,7 @@ from mooring.store.base import (
     NameTaken,
     SaveMaterial,
     Stale,
+    Used,
 )
 
 if TYPE_CHECKING:
@@ -194,12 +195,23 @@ def _environments(db: apsw.Connection, connection: Connection) -> list[str]:
 def _namers(db: apsw.Connection, keys: Iterable[str]) -> list[tuple[Connection, str]]:
     """The connections that use one of those names, whoever's material that may be."""
     wanted = sorted(set(keys))
+    marks = ",".join("?" * len(wanted))
+    named = f"c.id IN (SELECT connection FROM connection_references WHERE name_key IN ({marks}))"
+    return _with_projects(db, named, wanted)
+
+
+def connections_with_references(db: apsw.Connection, project: str) -> list[tuple[Connection, str]]:
+    """The connections of a project that use any material."""
+    return _with_projects(db, "c.refers IS NOT NULL AND c.project = ?", [project])
+
+
+def _with_projects(db: apsw.Connection, which: str, values: Sequence[str]) -> list[tuple[Connection, str]]:
+    """Connections with the names of their projects, in the order of both."""
     columns = ", ".join(f"c.{column}" for column in CONNECTION.split(", "))
     rows: Any = db.execute(
-        f"SELECT {columns}, p.name FROM connections c JOIN projects p ON p.id = c.project WHERE c.id IN"
-        f" (SELECT connection FROM connection_references WHERE name_key IN ({','.join('?' * len(wanted))}))"
+        f"SELECT {columns}, p.name FROM connections c JOIN projects p ON p.id = c.project WHERE {which}"
         " ORDER BY p.name, c.name_key",
-        wanted,
+        values,
     )
     return [(connection_of(row[:-1]), row[-1]) for row in rows]
 
@@ -213,11 +225,20 @@ def save(transaction: Transaction, change: SaveMaterial) -> Committed:
         return Committed(replayed=replayed)
     m, db = change.material, transaction.db
     keys = {m.name_key}
+    if change.expected_generation is not None:
+        keys.add(_name_before(db, m, change.expected_generation))
+    watch = change.watch
+    namers = _namers(db, _keys(m, keys)) if watch else []
+    connections, environments = [each for each, _ in namers], sqlite_trust.every_environment(db)
+    before = sqlite_trust.picture(db, connections, watch, environments, _keys(m, keys)) if watch else {}
     if change.expected_generation is None:
         _insert(db, m)
     else:
-        keys.add(_update(db, m, change.expected_generation))
+        _update(db, m)
     _write_contents(db, m, change)
+    if watch:
+        after = sqlite_trust.picture(db, connections, watch, environments, _keys(m, keys))
+        sqlite_trust.check(db, namers, before, after, watch)
     deployments = _follow(transaction, keys, change)
     transaction.write_audit(change.audit)
     transaction.remember(change.idempotency, m, deployments)
@@ -236,11 +257,18 @@ def _insert(db: apsw.Connection, m: Material) -> None:
         raise NameTaken("the name is taken") from None
 
 
-def _update(db: apsw.Connection, m: Material, expected_generation: int) -> str:
-    """Replace the row; the name key that it had."""
-    before = db.execute("SELECT name_key, generation FROM materials WHERE id = ?", (m.id,)).get
-    if before is None or before[1] != expected_generation:
+def _name_before(db: apsw.Connection, m: Material, expected_generation: int) -> str:
+    """The name key that the material has now. Raises `Stale`, and `Used` where connections use it and *m* leaves it."""
+    row = db.execute(f"SELECT {_MATERIAL} FROM materials WHERE id = ?", (m.id,)).get
+    before = Material(*row) if row else None
+    if before is None or before.generation != expected_generation:
         raise Stale("it changed meanwhile")
+    if before.name_key != m.name_key and (found := users(db, before)):
+        raise Used(found)
+    return before.name_key
+
+
+def _update(db: apsw.Connection, m: Material) -> None:
     try:
         db.execute(
             "UPDATE materials SET name = ?, name_key = ?, description = ?, generation = ?, updated_at = ? WHERE id = ?",
@@ -248,7 +276,6 @@ def _update(db: apsw.Connection, m: Material, expected_generation: int) -> str:
         )
     except apsw.ConstraintError:
         raise NameTaken("the name is taken") from None
-    return str(before[0])
 
 
 def _write_contents(db: apsw.Connection, m: Material, change: SaveMaterial) -> None:
@@ -293,20 +320,20 @@ def delete(transaction: Transaction, change: DeleteMaterial) -> Committed:
     if replayed:
         return Committed(replayed=replayed)
     m, db = change.material, transaction.db
+    found = users(db, m)
     db.execute("DELETE FROM materials WHERE id = ? AND generation = ?", (m.id, m.generation))
     if db.changes() != 1:
         raise Stale("it changed meanwhile")
+    if found:
+        raise Used(found)
     for table in ("material_contents", "material_secrets"):
         db.execute(f"DELETE FROM {table} WHERE material = ?", (m.id,))
-    deployments = _follow(transaction, {m.name_key}, change)
     transaction.write_audit(change.audit)
-    transaction.remember(change.idempotency, m, deployments)
-    return Committed(deployments)
+    transaction.remember(change.idempotency, m, ())
+    return Committed()
 
 
-def _follow(
-    transaction: Transaction, keys: Iterable[str], change: SaveMaterial | DeleteMaterial
-) -> tuple[Deployment, ...]:
+def _follow(transaction: Transaction, keys: Iterable[str], change: SaveMaterial) -> tuple[Deployment, ...]:
     """Desire anew every connection that uses one of those names, where something else stands behind it now."""
     deployments = []
     for connection, _ in _namers(transaction.db, _keys(change.material, keys)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterable
 from datetime import datetime
@@ -49,6 +50,7 @@ def shown(certificate: Certificate) -> dict[str, Any]:
         "algorithm": _algorithm(certificate),
         "sha1Thumbprint": digest.finalize().hex(),
         "sha256Thumbprint": certificate.fingerprint(hashes.SHA256()).hex(),
+        "publicKeySha256": hashlib.sha256(public_key_of(certificate)).hexdigest(),
     }
 
 
