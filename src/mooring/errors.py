@@ -33,6 +33,7 @@ The whole error tree. Ask "whose move is it?" and pick the class by the answer.
        ├─ Unreachable              the network's: wait, retry
        ├─ Rejected                 the credential owner's: tell a person
        ├─ Misconfigured            the author's: TLS name, missing topic, wrong DN
+       ├─ EgressDenied             the operator's: this worker may not connect there
        ├─ DriverMissing            the operator's: which extra to install
        └─ ConnectorBug             ours: report it
 
@@ -239,6 +240,12 @@ class Misconfigured(ConnectorError):
     """The author's move: a TLS name, a missing topic, a wrong statement."""
 
     code = "misconfigured"
+
+
+class EgressDenied(ConnectorError):
+    """The operator's move, or the author's: the egress policy of this worker does not let it connect there."""
+
+    code = "egress_denied"
 
 
 class DriverMissing(ConnectorError):

@@ -252,6 +252,7 @@ async def _keep_worker(plane: Plane, settings: Settings, url: str) -> None:
         environment.pop("MOORING_ENROL_TOKEN", None)
         # One's own machine: what an operator has to allow elsewhere is allowed, below the data folder.
         environment.setdefault("MOORING_LINUX_SCRIPT", "true")
+        environment.setdefault("MOORING_EGRESS_LOOPBACK", "true")
         environment.setdefault("MOORING_LOGBACK_ROOT", str((settings.data_dir / "logs").absolute()))
         identity = read_identity(identity_file)
         if identity is None or await plane.store.worker(identity.worker) is None:
@@ -333,9 +334,9 @@ def _pool(settings: Settings, registry: Registry) -> Pool:
             settings.breaker_errors,
             settings.breaker_sleep_seconds,
         ),
-        allowed=Allowed(settings.linux_script, settings.logback_root),
         elsewhere=_elsewhere(settings),
         look_again_s=settings.secret_refresh_seconds,
+        allowed=Allowed(settings.linux_script, settings.logback_root, settings.egress),
     )
 
 
@@ -372,6 +373,7 @@ async def worker(settings: Settings, options: WorkerOptions, announce: Any) -> N
         if options.with_parent:
             tasks.append(asyncio.create_task(_parent_gone()))
         announce(identity, where)
+        log.info("egress_policy", egress=str(settings.egress))
         _settle_memory()
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -12,10 +12,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from mooring.errors import BadRequest
+from mooring.kit.egress import Egress, read_rules
 
 
 class Settings(BaseSettings):
@@ -93,6 +94,15 @@ class Settings(BaseSettings):
     vault_ca_file: Path | None = Field(
         None, description="Certificates (PEM) that Vault's must lead to, beside the system's."
     )
+    egress_allow: str = Field(
+        "",
+        description="Where this worker may connect to, and nowhere else: addresses, ranges and host names"
+        " (`*.example.com` too) with commas; everywhere by default.",
+    )
+    egress_deny: str = Field(
+        "", description="Where this worker may not connect to, whatever else allows it; written like the former."
+    )
+    egress_loopback: bool = Field(False, description="Whether this worker may connect to its own machine.")
     breaker_enabled: bool = Field(
         False, description="Whether connections that do not say so themselves have a circuit breaker."
     )
@@ -108,6 +118,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level of events that are written."
     )
+
+    @field_validator("egress_allow", "egress_deny")
+    @classmethod
+    def _is_a_list_of_places(cls, value: str) -> str:
+        read_rules(value)
+        return value
+
+    @property
+    def egress(self) -> Egress:
+        """Where this worker may connect to."""
+        return Egress.read(self.egress_allow, self.egress_deny, self.egress_loopback)
 
     @classmethod
     def settings_customise_sources(

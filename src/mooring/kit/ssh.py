@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -116,6 +117,7 @@ class Line:
     One SSH connection, made when it is needed and made again when it was lost.
 
     Attributes:
+        dial: Gives a connected socket for a host and port.
         timeout_s: How long connecting and logging in may take; None for no limit of its own.
     """
 
@@ -124,6 +126,7 @@ class Line:
     username: str
     password: str = field(repr=False)
     host_key: HostKey = field(repr=False)
+    dial: Callable[[str, int], Awaitable[socket.socket]] = field(repr=False)
     timeout_s: float | None = None
     _live: asyncssh.SSHClientConnection | None = field(default=None, repr=False)
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
@@ -165,10 +168,12 @@ class Line:
 
     async def _connect(self, kinds: tuple[str, ...], verified: Callable[[], None]) -> asyncssh.SSHClientConnection:
         client = _Client(self.host_key, self.password, verified)
+        sock = await self.dial(self.host, self.port)
         try:
             return await asyncssh.connect(
                 self.host,
                 self.port,
+                sock=sock,
                 username=self.username,
                 client_factory=lambda: client,
                 # Nothing of the account that this process runs as: no configuration, keys, agent or known hosts.

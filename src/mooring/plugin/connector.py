@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import inspect
 from abc import ABC
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_type_hints
@@ -20,8 +20,10 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from mooring.errors import ConnectorError
+from mooring.kit.egress import Egress
 from mooring.plugin.config import ConnectionConfig
 from mooring.plugin.materials import Materials, NoMaterials
+from mooring.plugin.network import Network
 
 if TYPE_CHECKING:
     from mooring.plugin.probe import Probe
@@ -86,10 +88,12 @@ class Allowed:
     Attributes:
         linux_script: Whether scripts and commands may be run on other machines.
         logback_root: The folder below which log files may be written; None where none may.
+        egress: Where they may connect to.
     """
 
     linux_script: bool = False
     logback_root: Path | None = None
+    egress: Egress = field(default_factory=Egress)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,12 @@ class Context:
     name: str
     materials: Materials = field(default_factory=NoMaterials)
     ca_file: str | None = None
-    allowed: Allowed = Allowed()
+    allowed: Allowed = field(default_factory=Allowed)
+
+    @property
+    def network(self) -> Network:
+        """The only way out: reaches what the operator of this worker allows."""
+        return Network(self.allowed.egress)
 
 
 def operation(method: M) -> M:
@@ -139,6 +148,10 @@ class Connector(ABC, Generic[C]):
 
     async def open(self) -> None:
         """Validate, and build what needs no network: TLS contexts, client settings. Bounded to 3 s from outside."""
+
+    def hosts(self) -> Iterable[str]:
+        """The hosts, as the config spells them, that use dials; asked after `open`, so that a denied one is known early."""
+        return ()
 
     async def start(self) -> None:
         """Begin what use needs (pools, threads, sockets). Called before the first operation, and after `stop`."""

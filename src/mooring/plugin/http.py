@@ -17,10 +17,10 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from mooring.errors import ConnectorError, Misconfigured, Unreachable
+from mooring.errors import ConnectorError, EgressDenied, Misconfigured, Unreachable
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Context
-from mooring.plugin.network import network_error, resolve
+from mooring.plugin.network import Network, network_error
 
 _ANY_COMPRESSION = zlib.MAX_WBITS | 32
 
@@ -30,6 +30,7 @@ class TooLong(Exception):
 
 
 def client(
+    network: Network,
     tls: ssl.SSLContext | None,
     *,
     connections: int,
@@ -40,7 +41,7 @@ def client(
 ) -> httpx2.AsyncClient:
     """A client with a pool of so many connections; those that nobody used for *idle_s* are closed."""
     return httpx2.AsyncClient(
-        transport=_Pool(tls, connections, idle_s, list(socket_options)),
+        transport=_Pool(network, tls, connections, idle_s, list(socket_options)),
         timeout=timeout,
         headers={"User-Agent": "mooring", "Accept-Encoding": "identity", **(headers or {})},
         # An answer leaves no trace in later calls.
@@ -126,7 +127,7 @@ def http_error(
 
 def is_before_sending(error: BaseException) -> bool:
     """Whether *error* came before the other side can have seen anything of the request."""
-    return isinstance(error, Unreachable | httpx2.ConnectError | httpx2.ConnectTimeout)
+    return isinstance(error, Unreachable | EgressDenied | httpx2.ConnectError | httpx2.ConnectTimeout)
 
 
 def tls_context(
@@ -185,8 +186,8 @@ class _Stream(httpcore2.AsyncNetworkStream):
 class _ResolveFirst(httpcore2.AnyIOBackend):
     """Looks a name up and connects to the very addresses that were found, so that they can be judged in between."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        self._tls = tls
+    def __init__(self, network: Network, tls: ssl.SSLContext | None) -> None:
+        self._network, self._tls = network, tls
 
     async def connect_tcp(
         self,
@@ -198,7 +199,7 @@ class _ResolveFirst(httpcore2.AnyIOBackend):
     ) -> httpcore2.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
-                addresses = [str(address[0]) for address in await resolve(host, port)]
+                addresses = [str(address[0]) for address in await self._network.resolve(host, port)]
         except TimeoutError as exc:
             raise httpcore2.ConnectTimeout(exc) from exc
         for address in addresses[:-1]:
@@ -215,7 +216,12 @@ class _Pool(httpx2.AsyncHTTPTransport):
     """A pool of connections to one host."""
 
     def __init__(
-        self, tls: ssl.SSLContext | None, connections: int, idle_s: float, socket_options: list[tuple[int, int, int]]
+        self,
+        network: Network,
+        tls: ssl.SSLContext | None,
+        connections: int,
+        idle_s: float,
+        socket_options: list[tuple[int, int, int]],
     ) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
             # The pool writes into the context that it is given, and ours is shared with other connections.
@@ -223,7 +229,7 @@ class _Pool(httpx2.AsyncHTTPTransport):
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=idle_s,
-            network_backend=_ResolveFirst(tls),
+            network_backend=_ResolveFirst(network, tls),
             socket_options=socket_options,
         )
 

@@ -3,42 +3,107 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
+from mooring.kit.egress import Egress
+
+Option = tuple[int, int, int]
+"""A socket option to set before connecting: level, name, value."""
 
 
-async def resolve(host: str, port: int) -> list[tuple[Any, ...]]:
-    """The socket addresses of *host*. Raises `Unreachable`."""
+@dataclass(frozen=True)
+class Network:
+    """
+    The only way out of a worker.
+
+    A name is looked up once, **every** address found is judged by the worker's egress policy, and the connection goes
+    to one of those very addresses: there is no second look-up that could answer differently. A name that has one
+    denied address is denied as a whole.
+    """
+
+    egress: Egress
+
+    async def resolve(self, host: str, port: int) -> list[tuple[Any, ...]]:
+        """The socket addresses of *host*, all of which are allowed. Raises `Unreachable`, `EgressDenied`."""
+        self.egress.check_host(host)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except socket.gaierror:
+            raise Unreachable(
+                f"the host name {host} does not resolve", hint="Check the spelling, and the worker's name servers."
+            ) from None
+        except UnicodeError:
+            raise Misconfigured("the host is not a host name", hint="Correct the host.") from None
+        addresses = [entry[4] for entry in found]
+        self.egress.check_all(host, (str(address[0]) for address in addresses))
+        return addresses
+
+    async def connect(self, host: str, port: int, options: Iterable[Option] = ()) -> socket.socket:
+        """A socket that does not block, connected to the first address of *host* that takes it. Raises `OSError` too."""
+        addresses = await self.resolve(host, port)
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await connected_to(address, options)
+        return await connected_to(addresses[-1], options)
+
+    async def open_connection(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        limit: int = 65536,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A stream to *host*, in TLS where that is given. Raises `OSError`, `Unreachable`, `EgressDenied`."""
+        options: dict[str, Any] = {} if tls is None else {"ssl": tls, "server_hostname": server_name or host}
+        sock = await self.connect(host, port)
+        try:
+            return await asyncio.open_connection(sock=sock, limit=limit, **options)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def dial(self, host: str, port: int) -> None:
+        """Open and close a TCP connection. Raises `Unreachable`, `EgressDenied`."""
+        try:
+            (await self.connect(host, port)).close()
+        except OSError as exc:
+            raise network_error(exc, f"{host}:{port}") from exc
+
+    async def handshake(self, host: str, port: int, context: ssl.SSLContext, server_name: str | None = None) -> None:
+        """Open a TLS connection and close it. Raises `Unreachable`, `Misconfigured`, `EgressDenied`."""
+        try:
+            _, writer = await self.open_connection(host, port, tls=context, server_name=server_name)
+        except OSError as exc:
+            raise network_error(exc, f"{host}:{port}") from exc
+        writer.close()
+
+
+async def connected_to(address: tuple[Any, ...], options: Iterable[Option] = ()) -> socket.socket:
+    """A socket, connected to an address that `Network.resolve` gave. Raises `OSError`."""
+    sock = new_socket(address, socket.SOCK_STREAM)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror:
-        raise Unreachable(
-            f"the host name {host} does not resolve", hint="Check the spelling, and the worker's name servers."
-        ) from None
-    except UnicodeError:
-        raise Misconfigured("the host is not a host name", hint="Correct the host.") from None
-    return [entry[4] for entry in found]
+        for option in options:
+            sock.setsockopt(*option)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
-async def dial(host: str, port: int) -> None:
-    """Open and close a TCP connection. Raises `Unreachable`."""
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError as exc:
-        raise network_error(exc, f"{host}:{port}") from exc
-    writer.close()
-
-
-async def handshake(host: str, port: int, context: ssl.SSLContext, server_name: str | None = None) -> None:
-    """Open a TLS connection and close it. Raises `Unreachable` or `Misconfigured`."""
-    try:
-        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=server_name or host)
-    except OSError as exc:
-        raise network_error(exc, f"{host}:{port}") from exc
-    writer.close()
+def new_socket(address: tuple[Any, ...], kind: socket.SocketKind) -> socket.socket:
+    """A socket for such an address, that does not block."""
+    sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET, kind)  # IPv6 has two more parts
+    sock.setblocking(False)
+    return sock
 
 
 def network_error(error: BaseException, address: str) -> ConnectorError:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from mooring.errors import Unavailable
 from mooring.kit.aead import new_receiver_key
+from mooring.kit.egress import ANYWHERE_HERE
 from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
 from mooring.worker.handle import Connection, connection
@@ -53,14 +54,14 @@ async def attach(
 
     The token needs the grant `connections:attach`. Changes reach it like any worker's; the control plane never
     waits for it. *allowed* says what connections may do on and from this machine beside talking to their systems;
-    by default neither scripts nor log files.
+    by default neither scripts nor log files, and connections to this machine itself are let through.
 
     Raises:
         NotAuthenticated: the token is not valid, or lacks the grant.
         Unavailable: the control plane was not reached within *timeout_s* seconds.
     """
     registry = Registry()
-    pool = Pool(registry, ca_file=ca_file, allowed=allowed)
+    pool = Pool(registry, ca_file=ca_file, allowed=allowed or Allowed(egress=ANYWHERE_HERE))
     private, _ = new_receiver_key()
     loop = Loop(url, token, private, pool, registry, attach=environment)
     running = asyncio.create_task(loop.run())

@@ -42,6 +42,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from mooring.errors import ConnectorError, DriverMissing, InvalidConfig, Unreachable
+from mooring.kit.egress import ANYWHERE_HERE
 from mooring.plugin.card import ConnectionType
 from mooring.plugin.config import (
     ConnectionConfig,
@@ -52,7 +53,7 @@ from mooring.plugin.config import (
     split,
     wire_name,
 )
-from mooring.plugin.connector import Connector, Context
+from mooring.plugin.connector import Allowed, Connector, Context
 from mooring.plugin.materials import Materials, NoMaterials, Store
 
 COMMON_KEYS = ("type", "name", "description", "deployToWorker", "enabled")
@@ -507,7 +508,12 @@ def built(
     """A connector for the example (or *values*), not opened. Skips where the type has none, or its driver is missing."""
     kind = connector_of(card)
     config = read_config(card.config, dict(values) if values is not None else typed(example(card)))
-    return kind(config, Context(f"conformance/{card.name}", materials=materials or SomeMaterials()))
+    return kind(
+        config,
+        Context(
+            f"conformance/{card.name}", materials=materials or SomeMaterials(), allowed=Allowed(egress=ANYWHERE_HERE)
+        ),
+    )
 
 
 def connector_of(card: ConnectionType) -> type[Connector[Any]]:

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from mooring.kit.egress import ANYWHERE_HERE
 from mooring.plugin.config import read_config
 from mooring.plugin.connector import Allowed, Context
 from mooring.plugin.materials import Materials, NoMaterials
 from mooring.plugin.registry import Registry
 from mooring.worker.guard import Guard
 
-ALL_ALLOWED = Allowed(linux_script=True, logback_root=Path(tempfile.gettempdir()))
+ALL_ALLOWED = Allowed(linux_script=True, logback_root=Path(tempfile.gettempdir()), egress=ANYWHERE_HERE)
 COMMON_KEYS = ("type", "name", "description", "deployToWorker", "enabled")
 
 

@@ -114,6 +114,8 @@ class Guard:
         try:
             async with asyncio.timeout(OPEN_S):
                 await self.connector.open()
+            for host in self.connector.hosts():
+                self.connector.context.allowed.egress.check_host(host)
         except TimeoutError as exc:
             raise Misconfigured(f"the client was not built within {OPEN_S:g} s") from exc
         except Exception as exc:

@@ -50,6 +50,7 @@ STATUS: dict[type[errors.MooringError], int] = {
     errors.UseError: 503,
     errors.Unreachable: 504,
     errors.DriverMissing: 501,
+    errors.EgressDenied: 403,
     errors.ConnectorBug: 500,
     errors.ConnectorError: 502,
 }

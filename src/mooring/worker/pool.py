@@ -22,6 +22,7 @@ from mooring.errors import (
     ConnectionUnknown,
     ConnectorError,
     DriverMissing,
+    EgressDenied,
     InvalidConfig,
     MooringError,
     Rejected,
@@ -325,6 +326,8 @@ class Pool:
             raise BuildFailed("KEYSTORE_MISSING", exc.message) from exc
         except DriverMissing as exc:
             raise BuildFailed("DRIVER_MISSING", f"{exc.message}. {exc.hint}" if exc.hint else exc.message) from exc
+        except EgressDenied as exc:
+            raise BuildFailed("EGRESS_DENIED", f"{exc.message}. {exc.hint}") from exc
         except ConnectorError as exc:
             is_slow = isinstance(exc.__cause__, TimeoutError)
             raise BuildFailed("BUILD_TIMEOUT" if is_slow else "INVALID_CONFIG", exc.message, again=is_slow) from exc

@@ -12,11 +12,11 @@ from typing import Literal
 from pydantic import Field
 
 from mooring.plugin.connector import Answer
+from mooring.plugin.network import Option
 from mooring.plugin.oneway.datagrams import Datagrams, probe_datagrams
 from mooring.plugin.oneway.faults import Interrupted, Talks, TooLong, oneway_error
 from mooring.plugin.oneway.line import Line
 from mooring.plugin.oneway.outbox import Outbox
-from mooring.plugin.oneway.sockets import Option
 from mooring.plugin.oneway.stream import Stream, unacknowledged
 
 __all__ = [

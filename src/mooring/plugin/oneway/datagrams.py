@@ -8,16 +8,15 @@ import os
 import socket
 from typing import Any
 
-from mooring.plugin.network import resolve
+from mooring.plugin.network import Network, Option, new_socket
 from mooring.plugin.oneway.faults import TooLong
-from mooring.plugin.oneway.sockets import Option, new_socket
 from mooring.plugin.probe import Probe
 
 
-async def probe_datagrams(probe: Probe, host: str, port: int) -> None:
+async def probe_datagrams(probe: Probe, network: Network, host: str, port: int) -> None:
     """The steps resolve, connect and tls where messages go as datagrams: little can be known."""
     async with probe.step("resolve"):
-        await resolve(host, port)
+        await network.resolve(host, port)
     async with probe.step("connect"):
         probe.unknown("over UDP nobody says whether a message arrives; nothing was sent")
     probe.skip("tls", "UDP is not encrypted")
@@ -30,7 +29,8 @@ class Datagrams:
     Only a machine that answers "nobody listens on that port" is heard, and mostly one message too late.
     """
 
-    def __init__(self, host: str, port: int, options: tuple[Option, ...] = ()) -> None:
+    def __init__(self, network: Network, host: str, port: int, options: tuple[Option, ...] = ()) -> None:
+        self._network = network
         self._host, self._port, self._options = host, port, options
         self._sock: socket.socket | None = None
         self._others: list[tuple[Any, ...]] = []
@@ -38,7 +38,7 @@ class Datagrams:
     async def send(self, *datagrams: bytes) -> None:
         """Hand *datagrams* to the network. Raises `OSError`, `Unreachable`, `TooLong`."""
         if self._sock is None:
-            addresses = await resolve(self._host, self._port)
+            addresses = await self._network.resolve(self._host, self._port)
             if self._sock is None:  # nobody else has opened it meanwhile
                 self._others = addresses
                 self._open_next()

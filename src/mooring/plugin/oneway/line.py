@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from dataclasses import dataclass
 
-from mooring.plugin.network import resolve
-from mooring.plugin.oneway.sockets import Option, connected_to
+from mooring.plugin.network import Network, Option
 from mooring.plugin.oneway.stream import Stream
 from mooring.plugin.probe import Probe
 
@@ -20,6 +18,7 @@ HANDSHAKE_S = 10.0
 class Line:
     """Where a stream goes, and how it is protected; `connect_s` bounds connecting over TCP, where it is not None."""
 
+    network: Network
     host: str
     port: int
     tls: ssl.SSLContext | None = None
@@ -33,7 +32,7 @@ class Line:
     async def probe(self, probe: Probe, why_no_tls: str) -> None:
         """The steps resolve, connect and tls, on a stream of their own."""
         async with probe.step("resolve"):
-            await resolve(self.host, self.port)
+            await self.network.resolve(self.host, self.port)
         async with probe.step("connect"):
             stream = Stream(await self._connected())
             if self.tls is None:
@@ -48,11 +47,7 @@ class Line:
     async def _connected(self) -> socket.socket:
         """A socket, connected to the first address of the host that takes it."""
         async with asyncio.timeout(self.connect_s):
-            addresses = await resolve(self.host, self.port)
-            for address in addresses[:-1]:
-                with contextlib.suppress(OSError):
-                    return await connected_to(address, self.options)
-            return await connected_to(addresses[-1], self.options)
+            return await self.network.connect(self.host, self.port, self.options)
 
     async def _begun(self, stream: Stream) -> Stream:
         try:

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from mooring.errors import Busy, ConnectorError, Misconfigured
 from mooring.plugin.connector import Connector, Context, operation
-from mooring.plugin.network import resolve
 from mooring.plugin.probe import Probe
 from mooring.types.activemq.line import Consumer, Line, Link, client_id_of, connect
 from mooring.types.activemq.messages import (
@@ -62,6 +61,9 @@ class ActiveMqConnector(Connector[ActiveMqConfig]):
 
     async def open(self) -> None:
         self._settings = settings_of(self.config, self.context)
+
+    def hosts(self) -> Iterable[str]:
+        return [broker.host for broker in self._built().brokers]
 
     async def stop(self) -> None:
         await asyncio.gather(*(self._give_back(receipt) for receipt in list(self._held)))
@@ -126,7 +128,9 @@ class ActiveMqConnector(Connector[ActiveMqConfig]):
         link: Link | None = None
         try:
             async with probe.step("resolve"):
-                brokers = await _each(settings.brokers, lambda broker: resolve(broker.host, broker.port))
+                brokers = await _each(
+                    settings.brokers, lambda broker: settings.network.resolve(broker.host, broker.port)
+                )
             async with probe.step("connect"):
                 links += [Link(settings, broker, self._amqp) for broker in brokers]
                 links = await _each(links, Link.dial)

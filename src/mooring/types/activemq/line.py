@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
+from mooring.errors import ConnectorError, EgressDenied, Misconfigured, Rejected, Unreachable
 from mooring.plugin.network import network_error
 from mooring.types.activemq.amqp.connection import Connection as AmqpConnection
 from mooring.types.activemq.amqp.session import Session as AmqpSession
@@ -75,7 +75,7 @@ class Link:
         return self._wire is not None and self._wire.alive
 
     async def dial(self) -> None:
-        self._sock = await dial(self.broker)
+        self._sock = await dial(self.settings.network, self.broker)
 
     async def secure(self) -> None:
         """In TLS, where the broker's URL says so."""
@@ -236,6 +236,9 @@ async def _round(
         except BaseException:
             link.abort()
             raise
+    if all(isinstance(failure, EgressDenied) for failure in failures):
+        # Trying again changes no policy.
+        raise failures[0]
     return None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from mooring.errors import Misconfigured
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Context
+from mooring.plugin.network import Network
 from mooring.types.activemq import broker_url
 from mooring.types.activemq.broker_url import DEFAULT_PORTS, TLS_SCHEMES, BrokerUrl, BrokerUrlError, Option
 from mooring.types.activemq.model import ActiveMqConfig
@@ -76,7 +77,7 @@ class Retry:
 @dataclass(frozen=True)
 class Settings:
     """
-    What connecting needs, beside a network.
+    What connecting needs.
 
     Attributes:
         randomize: Begin with any broker of the list.
@@ -88,6 +89,7 @@ class Settings:
         by_certificate: A client certificate is shown, and may be the login.
     """
 
+    network: Network
     brokers: tuple[Broker, ...]
     randomize: bool
     retry: Retry
@@ -122,6 +124,7 @@ def settings_of(config: ActiveMqConfig, context: Context) -> Settings:
     everywhere = {**general, **_options(option for broker in url.brokers for option in broker.options)}
     user, password = _login(config, everywhere)
     return Settings(
+        network=context.network,
         brokers=tuple(_brokers(config, url, general, context)),
         randomize=url.failover and flag_of(general, True, "randomize", "failover.randomize"),
         retry=_retry(general) if url.failover else Retry(),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from mooring.plugin.network import network_error, resolve
+from mooring.plugin.network import Network, Option, network_error
 from mooring.types.activemq.faults import Garbled, Lost, TooLong, Unheard
 from mooring.types.activemq.settings import Broker
 
@@ -220,14 +219,10 @@ class Wire(asyncio.Protocol):
         self._heart = self._loop.call_later(pause, self._tick, pause)
 
 
-async def dial(broker: Broker) -> socket.socket:
-    """A TCP connection to the first address of the broker's host that takes one. Raises `Unreachable`."""
-    addresses = await resolve(broker.host, broker.port)
-    for address in addresses[:-1]:
-        with contextlib.suppress(OSError):
-            return await _connected(broker, address)
+async def dial(network: Network, broker: Broker) -> socket.socket:
+    """A TCP connection to the first address of the broker's host that takes one. Raises `Unreachable`, `EgressDenied`."""
     try:
-        return await _connected(broker, addresses[-1])
+        return await network.connect(broker.host, broker.port, list(_options(broker)))
     except OSError as exc:
         raise network_error(exc, broker.address) from exc
 
@@ -248,17 +243,9 @@ async def begin(sock: socket.socket, broker: Broker, make: Callable[[], W]) -> W
     return wire
 
 
-async def _connected(broker: Broker, address: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET)  # IPv6 has two more parts
-    sock.setblocking(False)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(broker.no_delay))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(broker.keep_alive))
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # A broker that is gone without a word is noticed sooner than by the keep-alive that was agreed.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+def _options(broker: Broker) -> Iterator[Option]:
+    yield socket.IPPROTO_TCP, socket.TCP_NODELAY, int(broker.no_delay)
+    yield socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(broker.keep_alive)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # A broker that is gone without a word is noticed sooner than by the keep-alive that was agreed.
+        yield socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from mooring.errors import Unreachable
-from mooring.plugin.network import network_error
+from mooring.errors import ConnectorError, Unreachable
+from mooring.plugin.network import Network, network_error
 from mooring.types.database.port import Done, Driver, NothingSent, Parameters, Rows, Settings
 
 T = TypeVar("T")
@@ -148,7 +148,7 @@ class BlockingDriver(Driver[Session[Connection]]):
 
     async def dial(self) -> tuple[socket.socket, str] | None:
         """A connected socket and the host at its other end; None where the client library opens its own."""
-        return await dialled(await self.endpoints())
+        return await dialled(self.settings.network, await self.endpoints())
 
     # --- the rest ------------------------------------------------------------------------------------------------
 
@@ -247,33 +247,22 @@ class BlockingDriver(Driver[Session[Connection]]):
         return session.opened()
 
 
-async def dialled(endpoints: list[tuple[str, int]]) -> tuple[socket.socket, str]:
+async def dialled(network: Network, endpoints: list[tuple[str, int]]) -> tuple[socket.socket, str]:
     """A connected socket to the first endpoint that takes one, and its host. Raises what the last one came to."""
-    loop = asyncio.get_running_loop()
-    failure: Exception | None = None
+    failure: ConnectorError | None = None
     for host, port in endpoints:
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as exc:
+            connection = await network.connect(host, port)
+        except ConnectorError as exc:
+            failure = exc
+        except OSError as exc:
             failure = network_error(exc, f"{host}:{port}")
-            continue
-        for family, kind, protocol, _, place in found:
-            connection = socket.socket(family, kind, protocol)
-            try:
-                connection.setblocking(False)
-                await loop.sock_connect(connection, place)
-            except OSError as exc:
-                connection.close()
-                failure = network_error(exc, f"{host}:{port}")
-                failure.__cause__ = exc
-            except BaseException:
-                connection.close()
-                raise
-            else:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                connection.setblocking(True)
-                return connection, host
+            failure.__cause__ = exc
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setblocking(True)
+            return connection, host
     assert failure is not None  # there is at least one endpoint
     raise failure
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from pydantic import Field
 
 from mooring.errors import ConnectorError, Misconfigured
 from mooring.plugin.connector import Answer, Connector, Request, operation
-from mooring.plugin.network import dial, resolve
 from mooring.plugin.probe import Probe
 from mooring.types.database.address import JdbcUrl, UrlRefused
 from mooring.types.database.kinds import driver_of
@@ -108,6 +107,9 @@ class DatabaseConnector(Connector[DatabaseConfig]):
         self._driver = self._build()
         self._pool = Pool(self._driver, _limits(self.config))
 
+    def hosts(self) -> Iterable[str]:
+        return [host for host, _ in self._target.hosts]
+
     async def start(self) -> None:
         self._live().start()
 
@@ -141,9 +143,9 @@ class DatabaseConnector(Connector[DatabaseConfig]):
         host, port = endpoints[0]
         async with probe.step("resolve"):
             endpoints = await driver.endpoints()
-            host, port = await _first(endpoints, resolve)
+            host, port = await _first(endpoints, self.context.network.resolve)
         async with probe.step("connect"):
-            host, port = await _first(endpoints[endpoints.index((host, port)) :], dial)
+            host, port = await _first(endpoints[endpoints.index((host, port)) :], self.context.network.dial)
         skipped = None
         async with probe.step("tls"):
             skipped = await driver.handshake(host, port)
@@ -211,6 +213,7 @@ class DatabaseConnector(Connector[DatabaseConfig]):
             user, password = config.username, config.password.get_secret_value() if config.password else None
         return driver_of(
             Settings(
+                network=self.context.network,
                 target=target,
                 user=user,
                 password=password,

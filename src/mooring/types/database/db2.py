@@ -9,7 +9,6 @@ from typing import Any
 import ibm_db_dbi
 
 from mooring.errors import ConnectorError, Misconfigured
-from mooring.plugin.network import handshake
 from mooring.types.database.blocking import Session
 from mooring.types.database.odbc import OdbcDriver, pairs, translated
 from mooring.types.database.port import Settings
@@ -32,7 +31,8 @@ class Db2Driver(OdbcDriver):
         parameters = settings.target.parameters
         values: dict[str, object | None] = {
             "DATABASE": settings.target.database,
-            "HOSTNAME": settings.target.host,
+            # Only where the certificate's name is compared does the client library look the name up itself.
+            "HOSTNAME": settings.target.host if tls.mode == "verify-full" else self.place,
             "PORT": settings.target.port,
             "PROTOCOL": "TCPIP",
             "UID": settings.user,
@@ -67,7 +67,7 @@ class Db2Driver(OdbcDriver):
     async def handshake(self, host: str, port: int) -> str | None:
         if self.settings.tls.context is None:
             return "sslConnection is off in jdbcUrl"
-        await handshake(host, port, self.settings.tls.context)
+        await self.settings.network.handshake(host, port, self.settings.tls.context)
         return None
 
     def translate(self, error: BaseException) -> ConnectorError | None:

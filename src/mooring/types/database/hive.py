@@ -21,7 +21,7 @@ from thrift.transport.TTransport import TBufferedTransport, TTransportBase, TTra
 from thrift_sasl import TSaslClientTransport
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
-from mooring.plugin.network import handshake, network_error
+from mooring.plugin.network import network_error
 from mooring.types.database.blocking import UNKNOWN_OUTCOME, BlockingDriver, Session, secured
 from mooring.types.database.literals import for_hive
 from mooring.types.database.port import CHUNK, MOST_BYTES, Collector, Done, NothingSent, Parameters, Rows, Settings
@@ -150,7 +150,7 @@ class HiveDriver(BlockingDriver[Any]):
     async def handshake(self, host: str, port: int) -> str | None:
         if self._tls is None:
             return "TLS is off in jdbcUrl"
-        await handshake(host, port, self._tls)
+        await self.settings.network.handshake(host, port, self._tls)
         return None
 
     def translate(self, error: BaseException) -> ConnectorError | None:

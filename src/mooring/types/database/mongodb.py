@@ -22,9 +22,10 @@ from bson import json_util
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient
 from pymongo import errors as mongo
+from pymongo.asynchronous.pool import Pool
 
-from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
-from mooring.plugin.network import dial, handshake, network_error
+from mooring.errors import ConnectorError, EgressDenied, Misconfigured, Rejected, Unreachable
+from mooring.plugin.network import Network, network_error
 from mooring.types.database.port import Collector, Done, Driver, Parameters, Rows, Settings
 from mooring.types.database.values import plain
 
@@ -60,6 +61,21 @@ class Session:
 
     shared: Client
     is_over: bool = False
+
+
+def pool_of(network: Network) -> type[Pool]:
+    """
+    The client library's pool of connections to one server, which dials only where the policy allows.
+
+    It judges every server, also those that another one told of. The library looks the name up again after that.
+    """
+
+    class Judged(Pool):
+        async def connect(self, handler: Any = None) -> Any:
+            await network.resolve(self.address[0], self.address[1] or 0)
+            return await super().connect(handler)
+
+    return Judged
 
 
 class MongoDriver(Driver[Session]):
@@ -108,7 +124,11 @@ class MongoDriver(Driver[Session]):
         for host, port in endpoints:
             try:
                 async with asyncio.timeout(self._connect_s):
-                    await (dial(host, port) if self._tls.context is None else self.handshake(host, port))
+                    await (
+                        self.settings.network.dial(host, port)
+                        if self._tls.context is None
+                        else self.handshake(host, port)
+                    )
                 return
             except (ConnectorError, TimeoutError) as exc:
                 if (host, port) == endpoints[-1]:
@@ -119,7 +139,9 @@ class MongoDriver(Driver[Session]):
         if current is None or (most_s and time.monotonic() - current.born > most_s):
             await self._greet()
             try:
-                client: AsyncMongoClient[Any] = AsyncMongoClient(**self._arguments)
+                client: AsyncMongoClient[Any] = AsyncMongoClient(
+                    **self._arguments, _pool_class=pool_of(self.settings.network)
+                )
             except mongo.ConfigurationError as exc:
                 raise Misconfigured(
                     "the client library refuses what jdbcUrl says together", hint="Leave out parameters of jdbcUrl."
@@ -197,7 +219,7 @@ class MongoDriver(Driver[Session]):
     async def handshake(self, host: str, port: int) -> str | None:
         if self._tls.context is None:
             return "TLS is off in jdbcUrl"
-        await handshake(host, port, self._tls.context)
+        await self.settings.network.handshake(host, port, self._tls.context)
         return None
 
     def translate(self, error: BaseException) -> ConnectorError | None:
@@ -363,6 +385,9 @@ def _network(error: BaseException) -> OSError | None:
 
 def _not_selected(causes: Sequence[BaseException | None], address: str) -> ConnectorError:
     """No server could be chosen: by what the last attempt at one of them came to."""
+    denied = next((cause for cause in causes if isinstance(cause, EgressDenied)), None)
+    if denied is not None:
+        return denied
     for cause in causes:
         if cause is not None and (network := _network(cause)) is not None:
             return network_error(network, address)

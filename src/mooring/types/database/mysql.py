@@ -48,12 +48,12 @@ class Session(aiomysql.Connection):  # type: ignore[misc]  # the library has no 
 
     _server_auth_plugin: str
 
-    def __init__(self, *, tls: Tls, found_rows: bool, **arguments: Any) -> None:
+    def __init__(self, *, tls: Tls, name: str, found_rows: bool, **arguments: Any) -> None:
         super().__init__(ssl=tls.context, autocommit=True, conv=_DECODERS, charset="utf8mb4", **arguments)
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         if found_rows:
             self.client_flag |= CLIENT.FOUND_ROWS
-        self._tls = tls
+        self._tls, self.name = tls, name
         self.is_busy = False
 
     def is_alive(self) -> bool:
@@ -76,6 +76,8 @@ class Session(aiomysql.Connection):  # type: ignore[misc]  # the library has no 
         self.close()
 
     async def _request_authentication(self) -> None:
+        # The library dialled an address that was judged; from here on, for TLS, it is the name that counts.
+        self._host = self.name
         # The library goes on in the clear where the server, or somebody on the way, offers no TLS.
         if self._tls.is_required and not self.server_capabilities & CLIENT.SSL:
             raise OperationalError(_NO_TLS, "no TLS")
@@ -126,6 +128,8 @@ class MySqlDriver(Driver[Session]):
         for host, port in self._endpoints:
             try:
                 return await self._connected(host, port)
+            except Unreachable as exc:
+                failure = exc
             except (OSError, OperationalError) as exc:
                 if isinstance(exc, OperationalError) and not isinstance(exc.__cause__, OSError):
                     raise
@@ -136,7 +140,14 @@ class MySqlDriver(Driver[Session]):
         raise failure
 
     async def _connected(self, host: str, port: int) -> Session:
-        session = Session(tls=self._tls, host=host, port=port, **self._arguments)
+        addresses = await self.settings.network.resolve(host, port)
+        for address in addresses[:-1]:
+            with suppress(OperationalError):
+                return await self._opened(host, port, str(address[0]))
+        return await self._opened(host, port, str(addresses[-1][0]))
+
+    async def _opened(self, host: str, port: int, address: str) -> Session:
+        session = Session(tls=self._tls, name=host, host=address, port=port, **self._arguments)
         try:
             async with asyncio.timeout(self._connect_s):
                 await session._connect()  # what the library's own connect() does, for our class
@@ -153,7 +164,7 @@ class MySqlDriver(Driver[Session]):
 
     async def _kill(self, session: Session) -> None:
         """End a statement that goes on at the server after its user left."""
-        helper = await self._connected(session.host, session.port)
+        helper = await self._connected(session.name, session.port)
         try:
             await helper.query(f"KILL {int(session.thread_id())}")
             await helper.leave()
@@ -235,7 +246,7 @@ class MySqlDriver(Driver[Session]):
     async def handshake(self, host: str, port: int) -> str | None:
         if self._tls.context is None:
             return "the TLS mode is disable"
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await self.settings.network.open_connection(host, port)
         try:
             length = int.from_bytes((await reader.readexactly(4))[:3], "little")
             greeting = await reader.readexactly(length)

@@ -32,15 +32,20 @@ class OdbcDriver(BlockingDriver[Any]):
     """Sessions of a DB-API 2 library with `?` for values."""
 
     test: str = "select 1"
-
-    _met = False
+    place: str = ""
 
     async def dial(self) -> None:
-        """The client library opens its own socket; the first time, whether one can be opened is seen by ours."""
-        if not self._met:
-            tried, _ = await dialled(await self.endpoints())
+        """
+        The client library opens its own socket; whether one can be opened is seen by ours at first.
+
+        It is given the address that was judged and reached, and looks nothing up.
+        """
+        host, port = (await self.endpoints())[0]
+        addresses = [str(entry[0]) for entry in await self.settings.network.resolve(host, port)]
+        if self.place not in addresses:
+            tried, _ = await dialled(self.settings.network, [(host, port)])
+            self.place = str(tried.getpeername()[0])
             tried.close()
-            self._met = True
 
     def on_fetch(self, session: Session[Any], sql: str, parameters: Parameters, max_rows: int) -> Rows:
         found = Collector(max_rows)

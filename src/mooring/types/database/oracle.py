@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
 import oracledb
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
-from mooring.plugin.network import handshake, network_error
+from mooring.plugin.network import network_error
+from mooring.types.database.address import Endpoint
 from mooring.types.database.oracle_url import oracle_descriptor
 from mooring.types.database.port import CHUNK, Collector, Done, Driver, NothingSent, Parameters, Rows, Settings
 from mooring.types.database.statement import ORACLE, bound
@@ -46,7 +48,6 @@ class OracleDriver(Driver[Session]):
         self._arguments: dict[str, Any] = {
             "user": settings.user,
             "password": settings.password or "",
-            "dsn": oracle_descriptor(target, secured=settings.tls.context is not None),
             "stmtcachesize": settings.max_statements,
             "tcp_connect_timeout": settings.seconds("transport_connect_timeout") or self._connect_s,
             "program": f"mooring:{settings.name}"[:48],
@@ -64,12 +65,30 @@ class OracleDriver(Driver[Session]):
     async def connect(self) -> Session:
         try:
             async with asyncio.timeout(self._connect_s):
-                session: Session = await oracledb.connect_async(**self._arguments)
+                descriptor = await self._allowed_descriptor()
+                session: Session = await oracledb.connect_async(**self._arguments, dsn=descriptor)
         except TimeoutError as exc:
             raise network_error(exc, self.address) from exc
         session.autocommit = True
         session.outputtypehandler = _output
         return session
+
+    async def _allowed_descriptor(self) -> str:
+        """The descriptor for the servers, all judged; by address, unless TLS wants the name, which is then looked up again."""
+        target, network = self.settings.target, self.settings.network
+        secured = self._tls.context is not None
+        places: list[Endpoint] = []
+        failure: Unreachable | None = None
+        for host, port in target.endpoints:
+            try:
+                found = await network.resolve(host, port)
+            except Unreachable as exc:
+                failure = exc
+                continue
+            places += [Endpoint(host, port)] if secured else [Endpoint(str(entry[0]), port) for entry in found]
+        if failure is not None and not places:
+            raise failure
+        return oracle_descriptor(replace(target, hosts=tuple(places)), secured=secured)
 
     async def close(self, session: Session) -> None:
         await session.close()
@@ -120,7 +139,7 @@ class OracleDriver(Driver[Session]):
     async def handshake(self, host: str, port: int) -> str | None:
         if self._tls.context is None:
             return "the protocol in jdbcUrl is tcp"
-        await handshake(host, port, self._tls.context)
+        await self.settings.network.handshake(host, port, self._tls.context)
         return None
 
     def translate(self, error: BaseException) -> ConnectorError | None:

@@ -10,6 +10,7 @@ from mooring.errors import ConnectorError
 from mooring.types.database.values import weight
 
 if TYPE_CHECKING:
+    from mooring.plugin.network import Network
     from mooring.types.database.address import JdbcUrl
     from mooring.types.database.pool import Limits
     from mooring.types.database.tls import Tls
@@ -86,6 +87,7 @@ class Settings:
         limits: The pool's.
     """
 
+    network: Network
     target: JdbcUrl
     user: str | None
     password: str | None

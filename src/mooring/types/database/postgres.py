@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import socket
 import ssl
 import struct
 from collections import OrderedDict
@@ -14,13 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
-from mooring.plugin.network import network_error
+from mooring.errors import ConnectorError, EgressDenied, Misconfigured, Rejected, Unreachable
+from mooring.plugin.network import Network, network_error
 from mooring.types.database.port import CHUNK, Collector, Done, Driver, NothingSent, Parameters, Rows, Settings
 from mooring.types.database.statement import for_postgres
 from mooring.types.database.values import plain
@@ -57,6 +58,34 @@ class Session:
     statements: OrderedDict[str, PreparedStatement] = field(default_factory=OrderedDict)
     is_spent: bool = False
     """A statement was left unfinished: the session ends, and takes the statement with it."""
+
+
+class _Dialling:
+    """An event loop as the client library sees it: the same, but that TCP connections go where the policy allows."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, network: Network) -> None:
+        self._loop, self._network = loop, network
+        # What every statement asks for is no slower than on the loop itself.
+        self.create_future, self.call_later, self.call_soon = loop.create_future, loop.call_later, loop.call_soon
+        self.start_tls, self.is_closed, self.get_debug = loop.start_tls, loop.is_closed, loop.get_debug
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
+        try:
+            sock = await self._network.connect(host, port)
+        except Unreachable as exc:
+            # The library goes on with the next host.
+            raise socket.gaierror(str(exc)) from None
+        try:
+            return await self._loop.create_connection(factory, sock=sock, **options)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def create_unix_connection(self, factory: Any, path: str, **options: Any) -> NoReturn:
+        raise EgressDenied("a path is no host name", hint="Correct the host in jdbcUrl.")
 
 
 class PostgresDriver(Driver[Session]):
@@ -119,8 +148,8 @@ class PostgresDriver(Driver[Session]):
         if self._tls.mode != "disable":
             return
         for host, port in self.settings.target.endpoints:
-            with suppress(OSError):
-                reader, writer = await asyncio.open_connection(host, port, limit=1024)
+            with suppress(OSError, Unreachable):
+                reader, writer = await self.settings.network.open_connection(host, port, limit=1024)
                 try:
                     writer.write(_SSL_REQUEST)
                     if await reader.read(1) not in (b"S", b"N", b"E", b""):
@@ -129,15 +158,16 @@ class PostgresDriver(Driver[Session]):
                     writer.close()
 
     async def _connected(self) -> asyncpg.Connection:
+        dials = {"loop": _Dialling(asyncio.get_running_loop(), self.settings.network), "timeout": None}
         if self._tls.mode not in ("allow", "prefer"):
-            return await asyncpg.connect(**self._arguments, ssl=self._tls.context or False, timeout=None)
+            return await asyncpg.connect(**self._arguments, ssl=self._tls.context or False, **dials)
         first, second = (self._tls.context, False) if self._tls.mode == "prefer" else (False, self._tls.context)
         try:
-            return await asyncpg.connect(**self._arguments, ssl=first, timeout=None)
+            return await asyncpg.connect(**self._arguments, ssl=first, **dials)
         except asyncpg.InvalidPasswordError:
             raise
         except (ConnectionError, ssl.SSLError, asyncpg.InvalidAuthorizationSpecificationError):
-            return await asyncpg.connect(**self._arguments, ssl=second, timeout=None)
+            return await asyncpg.connect(**self._arguments, ssl=second, **dials)
 
     async def close(self, session: Session) -> None:
         await session.connection.close()
@@ -258,7 +288,7 @@ class PostgresDriver(Driver[Session]):
     async def handshake(self, host: str, port: int) -> str | None:
         if self._tls.context is None:
             return "the TLS mode is disable"
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await self.settings.network.open_connection(host, port)
         try:
             writer.write(_SSL_REQUEST)
             if await reader.readexactly(1) != b"S":

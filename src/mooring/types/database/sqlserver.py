@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from copy import copy
 from typing import Any, Final
 
 import pytds
@@ -19,9 +20,37 @@ from mooring.types.database.statement import SQL_SERVER, bound
 from mooring.types.database.tds import Channel, NoTds
 from mooring.types.database.values import plain
 
+BROWSER: Final = 1434
+
+
+class Routed(Misconfigured):
+    """The server sends to another one, which is dialled as the first was: where the policy allows."""
+
+    def __init__(self, message: str, *, hint: str | None = None, to: tuple[str, int] = ("", 0)) -> None:
+        super().__init__(message, hint=hint)
+        self.to = to
+
+
+class _Unrouted(pytds._TdsSocket):  # type: ignore[misc]  # the library has no types
+    """Tells where a server sends to, where the client library would open a socket to it by itself."""
+
+    def login(self) -> None:
+        route = super().login()
+        if route is not None:
+            raise Routed(
+                "the server sends to another one, which sends on",
+                hint="Put the address of the server that it means into jdbcUrl.",
+                to=(str(route["server"]), int(route["port"])),
+            )
+
+
+pytds._TdsSocket = _Unrouted
+
 
 class SqlServerDriver(BlockingDriver[Any]):
     """Sessions of python-tds. Each statement is sent as sp_executesql, with its values beside it."""
+
+    _route: tuple[str, int] | None = None
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -35,14 +64,17 @@ class SqlServerDriver(BlockingDriver[Any]):
         self._first = f"set lock_timeout {lock_ms}" if lock_ms >= 0 else ""
 
     async def endpoints(self) -> list[tuple[str, int]]:
+        if self._route is not None:
+            return [self._route]
         host, port = self.settings.target.hosts[0]
         if not self._instance or port is not None:
             return self.settings.target.endpoints
         # SQL Server Browser tells the port of a named instance, by UDP.
+        place = str((await self.settings.network.resolve(host, BROWSER))[0][0])
         asking = Line("mooring-instance")
         try:
             async with asyncio.timeout(self.connect_s):
-                found = await asking.run(lambda: resolve_instance_port(host, None, self._instance.upper(), timeout=3))
+                found = await asking.run(lambda: resolve_instance_port(place, None, self._instance.upper(), timeout=3))
         except (OSError, RuntimeError, tds_base.Error) as exc:
             raise Unreachable(
                 f"SQL Server Browser on {host} does not tell the port of the instance {self._instance}",
@@ -51,6 +83,16 @@ class SqlServerDriver(BlockingDriver[Any]):
         finally:
             asking.end(lambda: None)
         return [(host, int(found))]
+
+    async def connect(self) -> Session[Any]:
+        try:
+            return await super().connect()
+        except Routed as exc:
+            if self._route is not None:
+                raise
+            other = copy(self)
+            other._route = exc.to
+            return await other.connect()
 
     def _channel(self, below: Any, host: str) -> Channel:
         shown = self.settings.target.parameters.get("hostNameInCertificate", "")
@@ -147,7 +189,7 @@ class SqlServerDriver(BlockingDriver[Any]):
 
     async def handshake(self, host: str, port: int) -> str | None:
         trying: Session[Any] = Session(Line("mooring-tls"))
-        below, name = await dialled([(host, port)])
+        below, name = await dialled(self.settings.network, [(host, port)])
         trying.socket = below
         try:
             secured = await trying.line.run(self._channel(below, name).open)

@@ -38,7 +38,7 @@ class SybaseDriver(OdbcDriver):
         parameters = settings.target.parameters
         text = pairs({
             "Driver": DRIVER,
-            "Server": settings.target.host,
+            "Server": self.place,
             "Port": settings.target.port,
             "TDS_Version": parameters.get("TDS", "5.0"),
             "UID": settings.user,

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NoReturn
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -17,13 +16,15 @@ from zoneinfo import ZoneInfo
 import httpx2
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
-from mooring.plugin.network import handshake, network_error
+from mooring.plugin.http import client as http_client
+from mooring.plugin.network import network_error
 from mooring.types.database.literals import for_trino
 from mooring.types.database.port import Collector, Done, Driver, NothingSent, Parameters, Rows, Settings
 from mooring.types.database.statement import STANDARD, bound
 from mooring.types.database.values import plain
 
 CONNECT_S: Final = 10.0
+IDLE_CONNECTION_S: Final = 5.0
 MOST_PAGE: Final = 64 * 1024 * 1024
 """The largest answer that is read; a page of Trino is about 1 MB."""
 
@@ -67,8 +68,6 @@ class TrinoDriver(Driver[Session]):
             )
         catalog, _, schema = (target.database or "").partition("/")
         headers = {
-            "User-Agent": "mooring",
-            "Accept-Encoding": "identity",
             "X-Trino-User": parameters.get("sessionUser") or user,
             "X-Trino-Source": parameters.get("source") or f"{parameters.get('applicationNamePrefix', '')}mooring",
             "X-Trino-Client-Info": parameters.get("clientInfo") or settings.name,
@@ -84,18 +83,16 @@ class TrinoDriver(Driver[Session]):
         elif settings.password:
             login = base64.b64encode(f"{user}:{settings.password}".encode()).decode()
             headers["Authorization"] = f"Basic {login}"
-        self._headers = [(name, _header(value)) for name, value in headers.items() if value]
+        self._headers = {name: _header(value) for name, value in headers.items() if value}
 
     async def connect(self) -> Session:
-        client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(
-                verify=self._tls or False, trust_env=False, limits=httpx2.Limits(max_connections=1)
-            ),
+        client = http_client(
+            self.settings.network,
+            self._tls,
+            connections=1,
             timeout=httpx2.Timeout(None, connect=CONNECT_S),
+            idle_s=IDLE_CONNECTION_S,
             headers=self._headers,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
         )
         session = Session(client)
         try:
@@ -265,7 +262,7 @@ class TrinoDriver(Driver[Session]):
     async def handshake(self, host: str, port: int) -> str | None:
         if self._tls is None:
             return "SSL is off in jdbcUrl"
-        await handshake(host, port, self._tls)
+        await self.settings.network.handshake(host, port, self._tls)
         return None
 
     def translate(self, error: BaseException) -> ConnectorError | None:

@@ -16,6 +16,7 @@ import httpx2
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.http import TooLong, client, exchange, http_error, is_before_sending
+from mooring.plugin.network import Network
 
 REST_S = 30.0
 IDLE_CONNECTION_S = 30.0
@@ -60,6 +61,7 @@ class Reply:
 class Settings:
     """How nodes are spoken to. `total` bounds the connections to all of them together."""
 
+    network: Network
     tls: ssl.SSLContext | None
     per_host: int
     total: int
@@ -123,6 +125,7 @@ class Cluster:
         if node.http is None:
             host = f"[{node.host}]" if ":" in node.host else node.host
             node.http = client(
+                self._settings.network,
                 self._settings.tls,
                 connections=self._settings.per_host,
                 timeout=self._settings.timeout_s,

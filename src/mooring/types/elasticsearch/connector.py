@@ -7,6 +7,7 @@ import base64
 import socket
 import ssl
 import time
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ import httpx2
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
 from mooring.plugin.connector import Connector, Context, operation
-from mooring.plugin.network import dial, handshake, network_error, resolve
+from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe
 from mooring.types.elasticsearch import lifecycle
 from mooring.types.elasticsearch.batches import Batches
@@ -58,6 +59,9 @@ class ElasticsearchConnector(Connector[ElasticsearchConfig]):
             self._tls = await tls_context(self.config, self.context)
         if self._has_to_furnish():
             self._check_furniture()
+
+    def hosts(self) -> Iterable[str]:
+        return [node.host for node in self._nodes()]
 
     async def start(self) -> None:
         cluster = self._new_cluster(self._nodes())
@@ -209,6 +213,7 @@ class ElasticsearchConnector(Connector[ElasticsearchConfig]):
         return Cluster(
             nodes,
             Settings(
+                network=self.context.network,
                 tls=self._tls,
                 per_host=per_host,
                 total=int(self.config.max_connection_total or per_host * len(nodes)),
@@ -375,12 +380,12 @@ class ElasticsearchConnector(Connector[ElasticsearchConfig]):
         return passed
 
     async def _resolved(self, node: Node) -> None:
-        await resolve(node.host, node.port)
+        await self.context.network.resolve(node.host, node.port)
 
     async def _dialled(self, node: Node) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                await dial(node.host, node.port)
+                await self.context.network.dial(node.host, node.port)
         except TimeoutError as exc:
             raise network_error(exc, node.address) from exc
 
@@ -389,7 +394,7 @@ class ElasticsearchConnector(Connector[ElasticsearchConfig]):
             return
         try:
             async with asyncio.timeout(self._timeout_s):
-                await handshake(node.host, node.port, self._tls)
+                await self.context.network.handshake(node.host, node.port, self._tls)
         except TimeoutError as exc:
             raise network_error(exc, node.address) from exc
 

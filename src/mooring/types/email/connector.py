@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import aiosmtplib
 from aiosmtplib import SMTP
@@ -20,7 +18,7 @@ from pydantic import Field
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Answer, Connector, Context, operation
-from mooring.plugin.network import network_error, resolve
+from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe
 from mooring.types.email.message import Finished, Mail, Mailbox, finish, mailbox
 from mooring.types.email.model import EmailConfig
@@ -101,6 +99,9 @@ class EmailConnector(Connector[EmailConfig]):
         if self.config.uses_tls:
             self._tls = self._tls_context()
 
+    def hosts(self) -> Iterable[str]:
+        return (self._host,)
+
     async def stop(self) -> None:
         await self._sessions.stop()
 
@@ -149,7 +150,7 @@ class EmailConnector(Connector[EmailConfig]):
         smtp = self._client()
         try:
             async with probe.step("resolve"):
-                await resolve(self._host, self._port)
+                await self.context.network.resolve(self._host, self._port)
             async with probe.step("connect"):
                 sock = await self._dial()
                 if not self.config.use_ssl:
@@ -220,11 +221,7 @@ class EmailConnector(Connector[EmailConfig]):
         """A TCP connection to the first address of the host that takes one."""
         try:
             async with asyncio.timeout(self._waits.connect):
-                addresses = await resolve(self._host, self._port)
-                for address in addresses[:-1]:
-                    with contextlib.suppress(OSError):
-                        return await _connected(address)
-                return await _connected(addresses[-1])
+                return await self.context.network.connect(self._host, self._port)
         except TimeoutError:
             raise network_error(TimeoutError(), self._address) from None
         except OSError as exc:
@@ -385,17 +382,6 @@ class EmailConnector(Connector[EmailConfig]):
             if self.config.use_ssl
             else "Check the server; if this port wants TLS from the first byte, turn on useSsl.",
         )
-
-
-async def _connected(address: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET)  # IPv6 has two more parts
-    sock.setblocking(False)
-    try:
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 async def _greet(smtp: SMTP) -> None:

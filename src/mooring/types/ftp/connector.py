@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from mooring.errors import ConnectorError, DriverMissing, Misconfigured, Unreachable
@@ -44,6 +44,9 @@ class FtpConnector(Connector[FtpConfig]):
 
     async def open(self) -> None:
         self._remote = Remote(self._build(), int(self.config.retry_count))
+
+    def hosts(self) -> Iterable[str]:
+        return (self.config.host,)
 
     async def stop(self) -> None:
         if self._remote is not None:
@@ -122,7 +125,8 @@ class FtpConnector(Connector[FtpConfig]):
         if config.protocol == "SFTP":
             return self._sftp(*login)
         tls = self._tls() if config.protocol == "FTPS" else None
-        return FtpServer(Address(config.host, int(config.port), tls, implicit=config.use_implicit), *login)
+        where = Address(self.context.network, config.host, int(config.port), tls, implicit=config.use_implicit)
+        return FtpServer(where, *login)
 
     def _sftp(self, *login: Any) -> Server:
         try:
@@ -136,7 +140,7 @@ class FtpConnector(Connector[FtpConfig]):
         config = self.config
         if self._host_key is None:
             self._host_key = module.host_key(f"{config.host}:{config.port}", config.host_key_fingerprint)
-        return module.SftpServer(config.host, int(config.port), self._host_key, *login)  # type: ignore[no-any-return]  # imported late
+        return module.SftpServer(self.context.network, config.host, int(config.port), self._host_key, *login)  # type: ignore[no-any-return]  # imported late
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:

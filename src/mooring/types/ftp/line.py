@@ -14,6 +14,7 @@ from typing import Any
 import aioftp
 from aioftp.common import Code, SSLSessionBoundContext, ThrottleStreamIO, async_enterable
 
+from mooring.plugin.network import Network
 from mooring.types.ftp.faults import Cut, LoginRefused, NoDirectory, TlsRefused, Unintelligible, code_of
 from mooring.types.ftp.listing import machine_line, people_line
 from mooring.types.ftp.messages import Entry
@@ -36,6 +37,7 @@ _ENDED = "2xx"
 class Address:
     """Where a server is, and how a session with it is protected: `tls` is None for plain FTP."""
 
+    network: Network
     host: str
     port: int
     tls: ssl.SSLContext | None = None
@@ -69,7 +71,7 @@ class Line(aioftp.Client):
     async def dial(self) -> None:
         """Open the TCP connection."""
         self.server_host, self.server_port = self.address.host, self.address.port
-        reader, writer = await asyncio.open_connection(self.server_host, self.server_port)
+        reader, writer = await self.address.network.open_connection(self.server_host, self.server_port)
         self._peer = writer.get_extra_info("peername")[0]
         self._take(reader, writer)
 
@@ -354,7 +356,7 @@ class Line(aioftp.Client):
         port = await self._passive_port()
         self.is_whole = False
         async with asyncio.timeout(SILENCE_S):
-            reader, writer = await asyncio.open_connection(self._peer, port, limit=BLOCK_BYTES)
+            reader, writer = await self.address.network.open_connection(self._peer, port, limit=BLOCK_BYTES)
         try:
             if offset:
                 await self.command(f"REST {offset}", "350")

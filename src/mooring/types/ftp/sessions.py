@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import aioftp
 
 from mooring.errors import ConnectorError
-from mooring.plugin.network import resolve
 from mooring.plugin.probe import Probe
 from mooring.types.ftp import faults
 from mooring.types.ftp.line import Address, Line
@@ -185,7 +184,7 @@ class FtpServer(Server):
         line = Line(self._where)
         try:
             async with probe.step("resolve"):
-                await resolve(self._where.host, self._where.port)
+                await self._where.network.resolve(self._where.host, self._where.port)
             async with probe.step("connect"):
                 await line.dial()
             if self._where.tls is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mooring.errors import ConnectorError
 from mooring.kit import ssh
-from mooring.plugin.network import dial, network_error, resolve
+from mooring.plugin.network import Network, network_error
 from mooring.plugin.probe import Probe
 from mooring.types.ftp import sftp
 from mooring.types.ftp.faults import Cut, NoDirectory
@@ -26,9 +26,10 @@ def host_key(server: str, pinned: str | None) -> ssh.HostKey:
 class SftpServer(Server):
     """An SSH server with the SFTP subsystem."""
 
-    def __init__(self, host: str, port: int, host_key: ssh.HostKey, *login: Any) -> None:
+    def __init__(self, network: Network, host: str, port: int, host_key: ssh.HostKey, *login: Any) -> None:
         super().__init__(*login)
-        self._line = ssh.Line(host, port, self.username, self.password, host_key, self.timeout_s)
+        self._network = network
+        self._line = ssh.Line(host, port, self.username, self.password, host_key, network.connect, self.timeout_s)
         self._files: SftpFiles | None = None
         self._opening = asyncio.Lock()
 
@@ -72,9 +73,9 @@ class SftpServer(Server):
     async def probe(self, probe: Probe) -> None:
         line = self._line
         async with probe.step("resolve"):
-            await resolve(line.host, line.port)
+            await self._network.resolve(line.host, line.port)
         async with probe.step("connect"):
-            await dial(line.host, line.port)
+            await self._network.dial(line.host, line.port)
         async with ssh.probed(line, probe) as connection, probe.step("working directory"):
             (await SftpFiles.over(connection, self.directory)).client.exit()
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import socket
 import ssl
+from collections.abc import Iterable
 
 from pydantic import Field
 
@@ -41,9 +42,12 @@ class GraylogConnector(Connector[GraylogConfig]):
         if self.config.tls_enabled and not self._is_udp:
             self._tls = self._tls_context()
 
+    def hosts(self) -> Iterable[str]:
+        return (self._host,)
+
     async def start(self) -> None:
         if self._is_udp:
-            self._datagrams = Datagrams(self._host, self._port, self._options())
+            self._datagrams = Datagrams(self.context.network, self._host, self._port, self._options())
         else:
             self._outbox = Outbox(
                 self._line(),
@@ -83,7 +87,7 @@ class GraylogConnector(Connector[GraylogConfig]):
 
     async def probe(self, probe: Probe) -> None:
         if self._is_udp:
-            await probe_datagrams(probe, self._host, self._port)
+            await probe_datagrams(probe, self.context.network, self._host, self._port)
         else:
             await self._line().probe(probe, "tlsEnabled is off: messages go in the clear")
 
@@ -109,7 +113,14 @@ class GraylogConnector(Connector[GraylogConfig]):
         )
 
     def _line(self) -> Line:
-        return Line(self._host, self._port, self._tls, int(self.config.connect_timeout) / 1000 or None, self._options())
+        return Line(
+            self.context.network,
+            self._host,
+            self._port,
+            self._tls,
+            int(self.config.connect_timeout) / 1000 or None,
+            self._options(),
+        )
 
     def _tls_context(self) -> ssl.SSLContext:
         config, find = self.config, self.context.materials.store

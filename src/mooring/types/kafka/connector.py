@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -24,10 +24,11 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # it is public
 from pydantic import Field
 
-from mooring.errors import Busy, ConnectorError, Misconfigured, Unreachable
+from mooring.errors import Busy, ConnectorError, EgressDenied, Misconfigured, Unreachable
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
-from mooring.plugin.network import dial, handshake, resolve
+from mooring.plugin.network import Network
 from mooring.plugin.probe import Probe
+from mooring.types.kafka.brokers import allowed_brokers, judge_advertised
 from mooring.types.kafka.faults import Troubles, driver_error, explain, silence
 from mooring.types.kafka.model import KafkaConfig
 from mooring.types.kafka.properties import SERIALIZERS
@@ -39,6 +40,7 @@ T = TypeVar("T")
 VISITORS = 4
 PROBE_S = 8.0
 PREFLIGHT_S = 3.0
+JUDGED_S = 60.0
 TOPIC_S = 3.0
 FIRST_SLICE_S = 0.5
 LONGEST_SLICE_S = 2.0
@@ -133,15 +135,21 @@ class KafkaConnector(Connector[KafkaConfig]):
         self._visits = Visits("kafka-visit", VISITORS)
         self._troubles = Troubles(config.servers)
         self._known = False
+        self._judge_at = 0.0
+        self._denied = False
         self._metadata: asyncio.Task[None] | None = None
         self._renewing = asyncio.Lock()
 
     async def open(self) -> None:
         self._settings = settings_of(self.config, self.context)
 
+    def hosts(self) -> Iterable[str]:
+        return [host for host, _ in self._built().servers]
+
     async def start(self) -> None:
         settings, troubles = self._built(), Troubles(self.config.servers)
-        self._troubles, self._known = troubles, False
+        self._troubles, self._known, self._denied = troubles, False, False
+        await allowed_brokers(settings.network, settings.servers)
         self._pump = Pump("kafka-poll", lambda: Producer({**settings.producer, "error_cb": troubles.note}))
         await self._pump.start()
 
@@ -166,7 +174,7 @@ class KafkaConnector(Connector[KafkaConfig]):
     @operation
     async def publish(self, request: PublishRequest) -> Published:
         """Write a record to the topic, and wait until the brokers have it."""
-        if self._troubles.fatal:
+        if self._troubles.fatal or self._denied:
             await self._renew()
         value = to_bytes(request.value, request.encoding, self._serializer("value"), "value")
         key = to_bytes(request.key, request.key_encoding, self._serializer("key"), "key")
@@ -188,6 +196,7 @@ class KafkaConnector(Connector[KafkaConfig]):
             self._built(), self.config.topic_name, request, self._serializer("key"), self._serializer("value")
         )
         try:
+            await allowed_brokers(self._built().network, self._built().servers)
             return await self._visits.run(reading.run)
         except ConnectorError as exc:
             raise await self._with_tls_reason(exc) from exc
@@ -195,15 +204,16 @@ class KafkaConnector(Connector[KafkaConfig]):
     async def probe(self, probe: Probe) -> None:
         settings = self._built()
         async with probe.step("resolve"):
-            await _any_of([resolve(host, port) for host, port in settings.servers])
+            await _any_of([settings.network.resolve(host, port) for host, port in settings.servers])
+            await allowed_brokers(settings.network, settings.servers)
         async with probe.step("bootstrap"):
-            reached = await _any_of([_reached(host, port) for host, port in settings.servers])
+            reached = await _any_of([_reached(settings.network, host, port) for host, port in settings.servers])
         if settings.tls is None:
             probe.skip("tls", "this connection does not speak TLS")
         else:
             async with probe.step("tls"):
                 for host, port in reached:
-                    await handshake(host, port, settings.tls.context)
+                    await settings.network.handshake(host, port, settings.tls.context)
         visit = _ProbeVisit(settings, self.config.topic_name)
         if self.config.sasl:
             async with probe.step("sasl"):
@@ -238,31 +248,42 @@ class KafkaConnector(Connector[KafkaConfig]):
     async def _renew(self) -> None:
         """A producer that the driver declared dead is replaced."""
         async with self._renewing:
-            if self._troubles.fatal:
+            if self._troubles.fatal or self._denied:
                 await self.stop()
                 await self.start()
 
     async def _topic_known(self) -> None:
         """Wait, `max.block.ms` at most, until the partitions of the topic are known. One look-up serves all who wait."""
-        if self._known:
+        if self._known and time.monotonic() < self._judge_at:
             return
         if self._metadata is None or self._metadata.done():
             self._metadata = asyncio.create_task(self._look_up())
             # Whoever waited may have left; then nobody else hears of the failure.
             self._metadata.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if self._known:
+            return  # the brokers are judged again beside it
         await asyncio.shield(self._metadata)
 
     async def _look_up(self) -> None:
         settings, troubles, topic = self._built(), self._troubles, self.config.topic_name
         troubles.hope()
         try:
-            await self._started().run(lambda producer: _find_topic(producer, topic, troubles, settings.max_block_s))
+            await self._started().run(
+                lambda producer: _find_topic(producer, topic, troubles, settings.max_block_s, settings.network)
+            )
+        except EgressDenied:
+            # The driver would connect to them when it likes: it ends here, and begins anew with the next use.
+            self._known, self._denied = False, True
+            pump, self._pump = self._pump, None
+            if pump is not None:
+                await pump.stop()
+            raise
         except KafkaException as exc:
             raise self.translate(exc) or exc from exc
         except ConnectorError as exc:
             raise await self._with_tls_reason(exc) from exc
         troubles.forget()
-        self._known = True
+        self._known, self._judge_at = True, time.monotonic() + JUDGED_S
 
     async def _delivered(self, value: bytes | None, key: bytes | None, request: PublishRequest) -> Message:
         pump, topic, loop = self._started(), self.config.topic_name, asyncio.get_running_loop()
@@ -306,7 +327,7 @@ class KafkaConnector(Connector[KafkaConfig]):
         for host, port in self._built().servers:
             try:
                 async with asyncio.timeout(PREFLIGHT_S):
-                    await handshake(host, port, tls.context)
+                    await self.context.network.handshake(host, port, tls.context)
             except Misconfigured as exc:
                 return exc
             except (ConnectorError, TimeoutError):
@@ -343,7 +364,12 @@ class _Reading:
         )
         try:
             partitions = _find_topic(
-                consumer, self.topic, self.troubles, min(request.timeout_seconds, self.settings.max_block_s), halt
+                consumer,
+                self.topic,
+                self.troubles,
+                min(request.timeout_seconds, self.settings.max_block_s),
+                self.settings.network,
+                halt,
             )
             if request.group:
                 consumer.subscribe([self.topic])
@@ -416,13 +442,15 @@ class _ProbeVisit:
     def log_in(self, halt: threading.Event) -> None:
         troubles = Troubles(self.settings.client["bootstrap.servers"])
         client = self._client(troubles)
-        _slices(client, troubles, PROBE_S, halt, lambda left: client.list_topics(timeout=left))
+        found = _slices(client, troubles, PROBE_S, halt, lambda left: client.list_topics(timeout=left))
+        judge_advertised(self.settings.network, found)
 
     def find_topic(self, halt: threading.Event) -> str | None:
         """Why nobody can tell whether the topic may be used, where that is so."""
         troubles = Troubles(self.settings.client["bootstrap.servers"])
         client = self._client(troubles)
         found = _slices(client, troubles, PROBE_S, halt, lambda left: client.list_topics(self.topic, timeout=left))
+        judge_advertised(self.settings.network, found)
         error = found.topics[self.topic].error
         if error is None:
             return None
@@ -452,10 +480,15 @@ class _ProbeVisit:
 
 
 def _find_topic(
-    client: Any, topic: str, troubles: Troubles, within_s: float, halt: threading.Event | None = None
+    client: Any,
+    topic: str,
+    troubles: Troubles,
+    within_s: float,
+    network: Network,
+    halt: threading.Event | None = None,
 ) -> list[int]:
     """
-    The partitions of *topic*. Blocks, in a thread.
+    The partitions of *topic*. Blocks, in a thread. Raises `EgressDenied` where a broker is none that may be used.
 
     A topic that is not there is waited for a little: brokers that create topics need a moment.
     """
@@ -463,9 +496,9 @@ def _find_topic(
     patience = time.monotonic() + TOPIC_S
     while True:
         left = max(until - time.monotonic(), SMALL_S)
-        found = _slices(
-            client, troubles, left, halt, lambda slice_s: client.list_topics(topic, timeout=slice_s)
-        ).topics[topic]
+        answer = _slices(client, troubles, left, halt, lambda slice_s: client.list_topics(topic, timeout=slice_s))
+        judge_advertised(network, answer)
+        found = answer.topics[topic]
         if found.error is None and found.partitions:
             return sorted(found.partitions)
         missing = (
@@ -500,8 +533,8 @@ def _slices(
         slice_s = min(slice_s * 2, LONGEST_SLICE_S)
 
 
-async def _reached(host: str, port: int) -> tuple[str, int]:
-    await dial(host, port)
+async def _reached(network: Network, host: str, port: int) -> tuple[str, int]:
+    await network.dial(host, port)
     return host, port
 
 

@@ -11,6 +11,7 @@ from mooring.errors import Misconfigured
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Context
 from mooring.plugin.materials import Store
+from mooring.plugin.network import Network
 from mooring.types.kafka import jaas
 from mooring.types.kafka.model import MODERN_TLS, KafkaConfig
 from mooring.types.kafka.properties import PROPERTIES, servers
@@ -44,6 +45,7 @@ class Tls:
 class Settings:
     """The driver's settings for each sort of client, and how long this room waits."""
 
+    network: Network
     client: dict[str, Any]
     producer: dict[str, Any]
     servers: list[tuple[str, int]]
@@ -89,6 +91,7 @@ def settings_of(config: KafkaConfig, context: Context) -> Settings:
     }
     producer["delivery.timeout.ms"] = max(producer["delivery.timeout.ms"], producer.get("linger.ms", 0) + 1)
     return Settings(
+        network=context.network,
         client=client,
         producer=producer,
         servers=brokers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, StringConstraints
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
 from mooring.kit.ber import Unintelligible
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
-from mooring.plugin.network import network_error, resolve
+from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe
 from mooring.types.ldap.entries import Entry, Gathering
 from mooring.types.ldap.filter import USER, Filter, FilterError, parse
@@ -110,6 +110,9 @@ class LdapConnector(Connector[LdapConfig]):
         if self._implicit or self._starts:
             self._tls = tls_context(self.config, self.context)
 
+    def hosts(self) -> Iterable[str]:
+        return (self._host,)
+
     async def stop(self) -> None:
         await asyncio.gather(self._shared.close(), self._paging.close(), self._checking.close())
 
@@ -159,9 +162,9 @@ class LdapConnector(Connector[LdapConfig]):
         session: Session | None = None
         try:
             async with probe.step("resolve"):
-                await resolve(self._host, self._port)
+                await self.context.network.resolve(self._host, self._port)
             async with probe.step("connect"):
-                session = await Session.connect(self._host, self._port)
+                session = await Session.connect(self.context.network, self._host, self._port)
             if self._tls is None:
                 probe.skip("tls", "neither useSsl nor useStartTls is on: the session is not encrypted")
             else:
@@ -279,7 +282,7 @@ class LdapConnector(Connector[LdapConfig]):
         session: Session | None = None
         try:
             async with asyncio.timeout(int(self.config.connection_timeout) / 1000):
-                session = await Session.connect(self._host, self._port)
+                session = await Session.connect(self.context.network, self._host, self._port)
                 await self._secure(session)
                 if login:
                     await self._bind(session)

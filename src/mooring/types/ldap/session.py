@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from mooring.kit.ber import Unintelligible, frame_length
+from mooring.plugin.network import Network
 from mooring.types.ldap.messages import (
     RESULTS,
     Entry,
@@ -102,10 +103,14 @@ class Session(asyncio.Protocol):
     _stray: int = 0
 
     @classmethod
-    async def connect(cls, host: str, port: int) -> Session:
-        """A session over TCP, in which nothing has been said. Raises `OSError`."""
-        loop = asyncio.get_running_loop()
-        _, session = await loop.create_connection(cls, host, port)
+    async def connect(cls, network: Network, host: str, port: int) -> Session:
+        """A session over TCP, in which nothing has been said. Raises `OSError`, `Unreachable`, `EgressDenied`."""
+        sock = await network.connect(host, port)
+        try:
+            _, session = await asyncio.get_running_loop().create_connection(cls, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
         return session
 
     @property

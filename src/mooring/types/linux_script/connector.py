@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import asyncssh
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
 from mooring.kit import ssh
 from mooring.plugin.connector import Connector, operation
-from mooring.plugin.network import dial, network_error, resolve
+from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe
 from mooring.types.linux_script.command import OUTPUT_BYTES, Ran, RunRequest
 from mooring.types.linux_script.model import LinuxScriptConfig
@@ -44,11 +44,15 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
             config.username,
             config.password.get_secret_value(),
             ssh.HostKey(address, config.host_key_fingerprint),
+            self.context.network.connect,
             CONNECT_S,
         )
         self._places = asyncio.Semaphore(PLACES)
         self._processes: set[asyncssh.SSHClientProcess[bytes]] = set()
         self._endings: set[asyncio.Task[None]] = set()
+
+    def hosts(self) -> Iterable[str]:
+        return (self.config.host_name,)
 
     async def stop(self) -> None:
         if self._line is not None:
@@ -90,9 +94,9 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
             async with probe.step("allowed"):
                 self._check_allowed()
         async with probe.step("resolve"):
-            await resolve(line.host, line.port)
+            await self.context.network.resolve(line.host, line.port)
         async with probe.step("connect"):
-            await dial(line.host, line.port)
+            await self.context.network.dial(line.host, line.port)
         async with ssh.probed(line, probe) as connection, probe.step("true"):
 
             async def same() -> asyncssh.SSHClientConnection:

@@ -7,6 +7,7 @@ import json
 import re
 import ssl
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
@@ -18,7 +19,7 @@ from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.fields import NO_CONTROL
 from mooring.plugin.http import TooLong, client, exchange, http_error, tls_context
-from mooring.plugin.network import dial, handshake, network_error, resolve
+from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe
 from mooring.types.opsgenie.model import MAX_DETAILS, OpsGenieConfig, OpsGenieRecipient
 
@@ -117,6 +118,9 @@ class OpsGenieConnector(Connector[OpsGenieConfig]):
                 verify_hostname=self.config.verify_hostname,
             )
 
+    def hosts(self) -> Iterable[str]:
+        return (self._host,)
+
     async def start(self) -> None:
         self._http = self._client()
 
@@ -153,14 +157,14 @@ class OpsGenieConnector(Connector[OpsGenieConfig]):
 
     async def probe(self, probe: Probe) -> None:
         async with probe.step("resolve"):
-            await resolve(self._host, self._port)
+            await self.context.network.resolve(self._host, self._port)
         async with probe.step("connect"), asyncio.timeout(self._timeout_s):
-            await dial(self._host, self._port)
+            await self.context.network.dial(self._host, self._port)
         if self._tls is None:
             probe.skip("tls", "the address is not https")
         else:
             async with probe.step("tls"), asyncio.timeout(self._timeout_s):
-                await handshake(self._host, self._port, self._tls)
+                await self.context.network.handshake(self._host, self._port, self._tls)
         http = self._client()
         try:
             async with probe.step("key"):
@@ -201,6 +205,7 @@ class OpsGenieConnector(Connector[OpsGenieConfig]):
     def _client(self) -> httpx2.AsyncClient:
         host = f"[{self._host}]" if ":" in self._host else self._host
         http = client(
+            self.context.network,
             self._tls,
             connections=CONNECTIONS,
             timeout=self._timeout_s,

@@ -15,7 +15,6 @@ from aiormq.channel import Channel
 
 from mooring.errors import ConnectorError, Misconfigured
 from mooring.plugin.connector import Connector, Context, operation
-from mooring.plugin.network import resolve
 from mooring.plugin.probe import Probe
 from mooring.types.rabbitmq.faults import Refused, explain_use
 from mooring.types.rabbitmq.line import Line
@@ -66,6 +65,9 @@ class RabbitMqConnector(Connector[RabbitMqConfig]):
     async def open(self) -> None:
         self._settings = settings_of(self.config, self.context)
         self._properties = Properties(self.config)
+
+    def hosts(self) -> Iterable[str]:
+        return [broker.host for broker in self._built().brokers]
 
     async def stop(self) -> None:
         await asyncio.gather(self._publishing.close(), self._receiving.close())
@@ -120,9 +122,13 @@ class RabbitMqConnector(Connector[RabbitMqConfig]):
         wires: list[Wire] = []
         link: Link | None = None
 
+        async def resolved(broker: Broker) -> Broker:
+            await settings.network.resolve(broker.host, broker.port)
+            return broker
+
         async def reach(broker: Broker) -> None:
             async with patience(broker, settings, is_last=broker is settings.brokers[-1]):
-                wires.append(await dial(broker))
+                wires.append(await dial(settings.network, broker))
 
         async def secure(wire: Wire) -> Wire:
             async with patience(wire.broker, settings, is_last=wire is wires[-1]):
@@ -131,7 +137,7 @@ class RabbitMqConnector(Connector[RabbitMqConfig]):
 
         try:
             async with probe.step("resolve"):
-                brokers = await _each(settings.brokers, _resolved)
+                brokers = await _each(settings.brokers, resolved)
             async with probe.step("connect"):
                 await _each(brokers, reach)
             ready = wires
@@ -269,11 +275,6 @@ async def _waited(channel: Channel, queue: str, until: float) -> DeliveredMessag
         if not closing.done():
             closing.cancel()
     return arrived.result() if arrived.done() else None
-
-
-async def _resolved(broker: Broker) -> Broker:
-    await resolve(broker.host, broker.port)
-    return broker
 
 
 async def _each(items: Iterable[T], attempt: Callable[[T], Awaitable[R]]) -> list[R]:

@@ -25,7 +25,7 @@ from aiormq.channel import Channel
 from aiormq.connection import Connection, FrameReceiver, TransportFactory
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
-from mooring.plugin.network import network_error, resolve
+from mooring.plugin.network import Network, Option, network_error
 from mooring.types.rabbitmq.faults import Refused, TooLong, explain_handshake
 from mooring.types.rabbitmq.settings import Broker, Settings
 
@@ -37,6 +37,10 @@ NEXT_BROKER_S = 5.0
 GOODBYE_S = 3.0
 TLS_GOODBYE_S = 1.0
 UNHEARD_MS = 20_000
+_OPTIONS: list[Option] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+if hasattr(socket, "TCP_USER_TIMEOUT"):
+    # Heartbeats notice a broker that is gone without a word only after minutes.
+    _OPTIONS.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS))
 _END = 8
 _CONTENT_HEADER = 2
 
@@ -224,7 +228,7 @@ async def connect(settings: Settings) -> Link:
     """A connection to the first broker that can be had, in their order. Raises `ConnectorError`."""
 
     async def attempt(broker: Broker) -> Link:
-        wire = await dial(broker)
+        wire = await dial(settings.network, broker)
         try:
             return await speak(wire, settings)
         except BaseException:
@@ -269,14 +273,10 @@ async def patience(broker: Broker, settings: Settings, *, is_last: bool) -> Asyn
         raise network_error(TimeoutError(), broker.address) from None
 
 
-async def dial(broker: Broker) -> Wire:
-    """A TCP connection to the first address of the broker's host that takes one. Raises `Unreachable`."""
-    addresses = await resolve(broker.host, broker.port)
-    for address in addresses[:-1]:
-        with contextlib.suppress(OSError):
-            return Wire(broker, await _connected(address))
+async def dial(network: Network, broker: Broker) -> Wire:
+    """A TCP connection to the first address of the broker's host that takes one. Raises `Unreachable`, `EgressDenied`."""
     try:
-        return Wire(broker, await _connected(addresses[-1]))
+        return Wire(broker, await network.connect(broker.host, broker.port, _OPTIONS))
     except OSError as exc:
         raise network_error(exc, broker.address) from exc
 
@@ -309,21 +309,6 @@ async def channel_of(link: Link) -> AsyncIterator[Channel]:
     finally:
         with contextlib.suppress(Exception):
             await channel.close(timeout=GOODBYE_S)
-
-
-async def _connected(address: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET)  # IPv6 has two more parts
-    sock.setblocking(False)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Heartbeats notice a broker that is gone without a word only after minutes.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _lesser(offered: int, wanted: int) -> int:

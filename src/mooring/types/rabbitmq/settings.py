@@ -11,6 +11,7 @@ from yarl import URL
 from mooring.errors import Misconfigured
 from mooring.kit.tls import client_context
 from mooring.plugin.connector import Context
+from mooring.plugin.network import Network
 from mooring.types.rabbitmq.model import TLS_VERSIONS, RabbitMqConfig
 
 LONGEST_HEARTBEAT_S = 65534
@@ -34,7 +35,7 @@ class Broker:
 @dataclass(frozen=True)
 class Settings:
     """
-    What connecting needs, beside a network.
+    What connecting needs.
 
     Attributes:
         timeout_s: How long connecting to one broker may take; None where only the caller's deadline counts.
@@ -43,6 +44,7 @@ class Settings:
         by_certificate: The client certificate is the login, where the broker takes it for one.
     """
 
+    network: Network
     brokers: tuple[Broker, ...]
     vhost: str
     user: str
@@ -64,6 +66,7 @@ def settings_of(config: RabbitMqConfig, context: Context) -> Settings:
     frame_max = int(config.connection_factory_requested_frame_max)
     with_certificate = config.connection_factory_use_ssl_protocol and config.key_store_name
     return Settings(
+        network=context.network,
         brokers=brokers,
         vhost=config.connection_factory_virtual_host,
         user=(config.connection_factory_username if config.authentication_enabled else None) or GUEST,

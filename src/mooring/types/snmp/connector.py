@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from mooring.errors import ConnectorError, Misconfigured, Rejected, Unreachable
 from mooring.kit.ber import Unintelligible
 from mooring.plugin.connector import Connector, Context, operation
-from mooring.plugin.network import resolve
 from mooring.plugin.oneway import Datagrams, Line, Outbox, oneway_error
 from mooring.plugin.probe import Probe
 from mooring.types.snmp.exchange import Exchange, Unanswered
@@ -94,6 +94,9 @@ class SnmpConnector(Connector[SnmpConfig]):
         self._fixed = [variable(name, ENCODERS["string"](value)) for name, value in config.pdu_variable_map.items()]
         self._sender = self._new_sender()
 
+    def hosts(self) -> Iterable[str]:
+        return (self._host,)
+
     async def stop(self) -> None:
         exchange, self._exchange = self._exchange, None
         datagrams, self._datagrams = self._datagrams, None
@@ -119,7 +122,7 @@ class SnmpConnector(Connector[SnmpConfig]):
         message = await self._sender.trap(notification)
         if self._udp:
             if self._datagrams is None:
-                self._datagrams = Datagrams(self._host, self._port)
+                self._datagrams = Datagrams(self.context.network, self._host, self._port)
             await self._datagrams.send(message)
             return Sent(proof="none", engine_id=engine_id)
         if self._outbox is None:
@@ -134,7 +137,7 @@ class SnmpConnector(Connector[SnmpConfig]):
             await self._line().probe(probe, "SNMP has no TLS; with V3 each message can be encrypted")
             return
         async with probe.step("resolve"):
-            await resolve(self._host, self._port)
+            await self.context.network.resolve(self._host, self._port)
         if not self._informs:
             async with probe.step("sent"):
                 probe.unknown("nobody says whether a trap arrives, so none was sent; only an INFORM proves the way")
@@ -169,10 +172,10 @@ class SnmpConnector(Connector[SnmpConfig]):
         return self.translate(error) or Misconfigured(f"{self._address} could not be used: {type(error).__name__}")
 
     def _line(self) -> Line:
-        return Line(self._host, self._port, connect_s=self._timeout_s)
+        return Line(self.context.network, self._host, self._port, connect_s=self._timeout_s)
 
     def _new_exchange(self, sender: Sender) -> Exchange[Any]:
-        return sender.exchange(self._host, self._port, datagrams=self._udp)
+        return sender.exchange(self.context.network, self._host, self._port, datagrams=self._udp)
 
     def _new_sender(self) -> Sender:
         config = self.config

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from mooring.kit.ber import SEQUENCE, Unintelligible, frame_length
-from mooring.plugin.network import resolve
+from mooring.plugin.network import Network, new_socket
 from mooring.types.snmp.messages import MAX_MESSAGE
 
 M = TypeVar("M")
@@ -43,7 +43,10 @@ class Exchange(Generic[M]):
     A name may have several addresses: where one refuses, the next is tried.
     """
 
-    def __init__(self, host: str, port: int, read: Callable[[bytes], tuple[int, M]], *, datagrams: bool) -> None:
+    def __init__(
+        self, network: Network, host: str, port: int, read: Callable[[bytes], tuple[int, M]], *, datagrams: bool
+    ) -> None:
+        self._network = network
         self._host, self._port, self._read, self._datagrams = host, port, read, datagrams
         self._addresses: list[tuple[Any, ...]] = []
         self._protocol: _Datagrams | _Stream | None = None
@@ -88,7 +91,7 @@ class Exchange(Generic[M]):
         """Open the socket, where it is not. Raises `OSError`."""
         async with self._opening:
             while self._protocol is None:
-                self._addresses = self._addresses or await resolve(self._host, self._port)
+                self._addresses = self._addresses or await self._network.resolve(self._host, self._port)
                 try:
                     self._protocol = await self._opened(self._addresses[0])
                 except OSError:
@@ -139,9 +142,8 @@ class Exchange(Generic[M]):
     async def _opened(self, address: tuple[Any, ...]) -> _Datagrams | _Stream:
         kind = socket.SOCK_DGRAM if self._datagrams else socket.SOCK_STREAM
         loop = asyncio.get_running_loop()
-        sock = socket.socket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET, kind)
+        sock = new_socket(address, kind)
         try:
-            sock.setblocking(False)
             async with asyncio.timeout(CONNECT_S):
                 await loop.sock_connect(sock, address)
             if self._datagrams:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mooring.kit.ber import integer, oid
+from mooring.plugin.network import Network
 from mooring.types.snmp.exchange import Exchange
 from mooring.types.snmp.messages import (
     AUTHENTICATED,
@@ -91,7 +92,7 @@ class Notification:
 class Sender(Protocol):
     """Knows how a notification is written, and what the answer to one looks like."""
 
-    def exchange(self, host: str, port: int, *, datagrams: bool) -> Exchange[Any]:
+    def exchange(self, network: Network, host: str, port: int, *, datagrams: bool) -> Exchange[Any]:
         """A socket to the receiver, for messages as this sender reads them."""
 
     async def trap(self, notification: Notification) -> bytes:
@@ -113,8 +114,8 @@ class CommunitySender:
     def __init__(self, version: int, community: str) -> None:
         self._version, self._community = version, community
 
-    def exchange(self, host: str, port: int, *, datagrams: bool) -> Exchange[Pdu]:
-        return Exchange(host, port, self._read, datagrams=datagrams)
+    def exchange(self, network: Network, host: str, port: int, *, datagrams: bool) -> Exchange[Pdu]:
+        return Exchange(network, host, port, self._read, datagrams=datagrams)
 
     async def trap(self, notification: Notification) -> bytes:
         if self._version == 0:
@@ -162,8 +163,8 @@ class UserSender:
     def engine(self) -> bytes | None:
         return self._clock.engine if self._clock else None
 
-    def exchange(self, host: str, port: int, *, datagrams: bool) -> Exchange[Secured]:
-        return Exchange(host, port, _read, datagrams=datagrams)
+    def exchange(self, network: Network, host: str, port: int, *, datagrams: bool) -> Exchange[Secured]:
+        return Exchange(network, host, port, _read, datagrams=datagrams)
 
     async def trap(self, notification: Notification) -> bytes:
         await self._prepare(ENGINE)

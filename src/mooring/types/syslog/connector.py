@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mooring.errors import ConnectorBug, ConnectorError, Misconfigured
 from mooring.kit.tls import client_context
@@ -42,9 +42,12 @@ class SyslogConnector(Connector[SyslogConfig]):
         if config.uses_tls:
             self._tls = self._tls_context()
 
+    def hosts(self) -> Iterable[str]:
+        return (self._host,)
+
     async def start(self) -> None:
         if self.config.syslog_protocol_type == "UDP":
-            self._datagrams = Datagrams(self._host, self._port)
+            self._datagrams = Datagrams(self.context.network, self._host, self._port)
         else:
             self._outbox = Outbox(self._line(), self._explain)
 
@@ -70,7 +73,7 @@ class SyslogConnector(Connector[SyslogConfig]):
 
     async def probe(self, probe: Probe) -> None:
         if self.config.syslog_protocol_type == "UDP":
-            await probe_datagrams(probe, self._host, self._port)
+            await probe_datagrams(probe, self.context.network, self._host, self._port)
         else:
             await self._line().probe(probe, "syslogSslEnabled is off: messages go in the clear")
 
@@ -86,7 +89,9 @@ class SyslogConnector(Connector[SyslogConfig]):
         return self.translate(error) or ConnectorBug(f"sending to {self._address} raised {type(error).__name__}")
 
     def _line(self) -> Line:
-        return Line(self._host, self._port, self._tls, int(self.config.syslog_timeout) / 1000 or None)
+        return Line(
+            self.context.network, self._host, self._port, self._tls, int(self.config.syslog_timeout) / 1000 or None
+        )
 
     def _tls_context(self) -> ssl.SSLContext:
         config, find = self.config, self.context.materials.store

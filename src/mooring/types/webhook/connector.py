@@ -8,6 +8,7 @@ import codecs
 import json
 import ssl
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlencode
 
@@ -20,7 +21,7 @@ from mooring.plugin.config import split
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.fields import NO_CONTROL
 from mooring.plugin.http import beginning, client, http_error, tls_context
-from mooring.plugin.network import dial, handshake, network_error, resolve
+from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe
 from mooring.plugin.secrets import is_credential_header
 from mooring.types.webhook.model import STRUCTURAL_HEADERS, TOKEN, Target, WebhookConfig, target
@@ -136,8 +137,12 @@ class WebhookConnector(Connector[WebhookConfig]):
                 verify_hostname=self.config.checks_hostname,
             )
 
+    def hosts(self) -> Iterable[str]:
+        return (self._target.host,)
+
     async def start(self) -> None:
         self._http = client(
+            self.context.network,
             self._tls,
             connections=int(self.config.connection_pool_max_connection_per_host),
             timeout=self._timeouts(),
@@ -176,14 +181,14 @@ class WebhookConnector(Connector[WebhookConfig]):
     async def probe(self, probe: Probe) -> None:
         host, port = self._target.host, self._target.port
         async with probe.step("resolve"):
-            await resolve(host, port)
+            await self.context.network.resolve(host, port)
         async with probe.step("connect"), asyncio.timeout(self._connect_s):
-            await dial(host, port)
+            await self.context.network.dial(host, port)
         if self._tls is None:
             probe.skip("tls", "the address is not https")
         else:
             async with probe.step("tls"), asyncio.timeout(self._connect_s):
-                await handshake(host, port, self._tls)
+                await self.context.network.handshake(host, port, self._tls)
         async with probe.step("hook"):
             probe.unknown("the hook itself was not called: a probe must not set anything off; use the operation send")
 

@@ -8,6 +8,8 @@ import threading
 import pytest
 
 from mooring.errors import Unreachable
+from mooring.kit.egress import ANYWHERE_HERE
+from mooring.plugin.network import Network
 from mooring.types.database.blocking import BlockingDriver, Line
 from mooring.types.database.jdbc import parse
 from mooring.types.database.pool import Limits, Pool
@@ -21,7 +23,9 @@ class FakeDeafLibrary(BlockingDriver):
 
     def __init__(self, maximum):
         limits = Limits(maximum=maximum, test_every_s=0)
-        super().__init__(Settings(parse("jdbc:db2://h:1/d"), "u", "p", Tls("disable", None), "n", 0, limits))
+        super().__init__(
+            Settings(Network(ANYWHERE_HERE), parse("jdbc:db2://h:1/d"), "u", "p", Tls("disable", None), "n", 0, limits)
+        )
         self.release = threading.Event()
         self.open = 0
 
