@@ -65,7 +65,7 @@ def local_worker(dev: Running, folder: Path, **settings: str) -> Iterator[Runnin
         "--enrol-token", enrolment, "--data-dir", str(folder / "worker"), "--listen", f"127.0.0.1:{port}",
         "--local-token-file", str(token_file),
     ]  # fmt: skip
-    environment = {**os.environ, "MOORING_LOG_LEVEL": "warning", **settings}
+    environment = {**os.environ, "MOORING_LOG_LEVEL": "warning", "MOORING_EGRESS_LOOPBACK": "true", **settings}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:

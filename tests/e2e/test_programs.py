@@ -80,7 +80,7 @@ def enrolment(served: dict[str, Any]) -> str:
 def start_worker(served: dict[str, Any], folder: Path, *arguments: str, **settings: str) -> Any:
     return program(
         "worker", "--url", served["url"], "--environment", "production", "--data-dir", str(folder), *arguments,
-        says=r"its API is at (\S+)", **settings,
+        says=r"its API is at (\S+)", **{"MOORING_EGRESS_LOOPBACK": "true", **settings},
     )  # fmt: skip
 
 

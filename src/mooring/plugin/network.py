@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mooring.errors import ConnectorError, Misconfigured, Unreachable
-from mooring.kit.egress import Egress
+from mooring.kit.egress import Egress, as_address, canonical
 
 Option = tuple[int, int, int]
 """A socket option to set before connecting: level, name, value."""
@@ -32,6 +32,9 @@ class Network:
     async def resolve(self, host: str, port: int) -> list[tuple[Any, ...]]:
         """The socket addresses of *host*, all of which are allowed. Raises `Unreachable`, `EgressDenied`."""
         self.egress.check_host(host)
+        literal = as_address(canonical(host))
+        if literal is not None:
+            return [(str(literal), port) if literal.version == 4 else (str(literal), port, 0, 0)]
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except socket.gaierror:

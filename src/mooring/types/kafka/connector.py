@@ -196,8 +196,12 @@ class KafkaConnector(Connector[KafkaConfig]):
             self._built(), self.config.topic_name, request, self._serializer("key"), self._serializer("value")
         )
         try:
-            await allowed_brokers(self._built().network, self._built().servers)
-            return await self._visits.run(reading.run)
+            await allowed_brokers(reading.settings.network, reading.settings.servers)
+            judges = time.monotonic() >= self._judge_at
+            batch = await self._visits.run(reading.judge_and_run if judges else reading.run)
+            if judges:
+                self._judge_at = time.monotonic() + JUDGED_S
+            return batch
         except ConnectorError as exc:
             raise await self._with_tls_reason(exc) from exc
 
@@ -343,9 +347,15 @@ class _Reading:
         self.key_serializer, self.value_serializer = key, value
         self.troubles = Troubles(settings.client["bootstrap.servers"])
 
-    def run(self, halt: threading.Event) -> Batch:
+    def judge_and_run(self, halt: threading.Event) -> Batch:
+        """Judge the brokers first: a consumer would connect to its coordinator before that could be done."""
+        began = time.monotonic()
+        _ProbeVisit(self.settings, self.topic).judge(halt, min(self.request.timeout_seconds, self.settings.max_block_s))
+        return self.run(halt, time.monotonic() - began)
+
+    def run(self, halt: threading.Event, spent_s: float = 0.0) -> Batch:
         request = self.request
-        until = time.monotonic() + request.timeout_seconds
+        until = time.monotonic() + request.timeout_seconds - spent_s
         consumer = Consumer(
             {
                 **self.settings.client,
@@ -443,6 +453,13 @@ class _ProbeVisit:
         troubles = Troubles(self.settings.client["bootstrap.servers"])
         client = self._client(troubles)
         found = _slices(client, troubles, PROBE_S, halt, lambda left: client.list_topics(timeout=left))
+        judge_advertised(self.settings.network, found)
+
+    def judge(self, halt: threading.Event, within_s: float) -> None:
+        """Whether all brokers may be connected to. Raises `EgressDenied`."""
+        troubles = Troubles(self.settings.client["bootstrap.servers"])
+        client = self._client(troubles)
+        found = _slices(client, troubles, within_s, halt, lambda left: client.list_topics(self.topic, timeout=left))
         judge_advertised(self.settings.network, found)
 
     def find_topic(self, halt: threading.Event) -> str | None:
