@@ -148,12 +148,13 @@ class @Class@Config(ConnectionConfig):
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from pydantic import Field
 
 from mooring.errors import ConnectorError, Misconfigured
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
-from mooring.plugin.network import dial, network_error, resolve
+from mooring.plugin.network import network_error
 from mooring.plugin.probe import Probe
 from mooring.types.@room@.model import @Class@Config
 
@@ -183,8 +184,12 @@ class @Class@Connector(Connector[@Class@Config]):
         # Build what needs no network: TLS contexts, the driver's settings. Nothing here may wait for anybody.
         pass
 
+    def hosts(self) -> Iterable[str]:
+        return (self.config.host,)
+
     async def start(self) -> None:
-        self._streams = await asyncio.open_connection(self.config.host, int(self.config.port))
+        # Nothing else may dial: the network of the context asks the worker's egress policy.
+        self._streams = await self.context.network.open_connection(self.config.host, int(self.config.port))
 
     async def stop(self) -> None:
         streams, self._streams = self._streams, None
@@ -204,9 +209,9 @@ class @Class@Connector(Connector[@Class@Config]):
 
     async def probe(self, probe: Probe) -> None:
         async with probe.step("resolve"):
-            await resolve(self.config.host, int(self.config.port))
+            await self.context.network.resolve(self.config.host, int(self.config.port))
         async with probe.step("connect"):
-            await dial(self.config.host, int(self.config.port))
+            await self.context.network.dial(self.config.host, int(self.config.port))
 
     def native(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         assert self._streams is not None, "the guard starts it first"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mooring.errors import InvalidConfig, MooringError
+from mooring.kit.egress import ANYWHERE_HERE
 from mooring.plugin.config import read_config
 from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
@@ -169,7 +170,7 @@ async def use(watch: Watch, case: dict[str, Any]) -> str:
     wire, said = config.wire(), config.destination()
     declared = "\n".join(map(str, leaves([said, [wire[name] for name in said if name in wire]]))).lower()
     watch.declared = f"{declared}\n{unicodedata.normalize('NFKC', declared).replace('。', '.')}"
-    allowed = Allowed(linux_script=True, logback_root=Path(watch.writable) / "logs")
+    allowed = Allowed(linux_script=True, logback_root=Path(watch.writable) / "logs", egress=ANYWHERE_HERE)
     before = set(sys.modules)
     watch.active = True
     try:

@@ -1,0 +1,103 @@
+"""No room goes around the network that its context gives it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mooring.errors import EgressDenied
+from mooring.kit.egress import Egress
+from mooring.plugin.connector import Context
+from mooring.plugin.registry import Registry
+from mooring.testing.conformance import built
+from mooring.testing.live import connected
+from tests.egress.denied import PLACE, WITHOUT_THE_PLACE, Listener, allowed, looked_up
+
+TYPES = Path(__file__).parents[2] / "src" / "mooring" / "types"
+AROUND = re.compile(
+    r"asyncio\.open_connection\(|getaddrinfo\(|gethostbyname|socket\.create_connection\(|AsyncHTTPTransport\("
+    r"|httpx2\.AsyncClient\(|\.create_connection\((?!.*sock=)|sock_connect\("
+)
+JUDGED = {
+    "snmp/exchange.py": "connects to addresses that were judged",
+    "database/postgres.py": "the loop that the library is given, which dials by the network",
+    "kafka/brokers.py": "looks up in a thread, and judges what it finds",
+}
+
+
+def test_rooms_dial_by_their_network_alone():
+    """Whoever looks a name up or connects by other means is listed here, with the reason."""
+    around = {
+        str(path.relative_to(TYPES))
+        for path in TYPES.rglob("*.py")
+        if "tests" not in path.parts and AROUND.search(path.read_text("utf-8"))
+    }
+
+    assert around <= set(JUDGED), around - set(JUDGED)
+
+
+@pytest.mark.parametrize("card", [card for card in Registry() if card.name != "logback"], ids=lambda card: card.name)
+async def test_every_type_names_the_hosts_that_it_dials(card):
+    """So is a denied address in a config known before anything is dialled."""
+    connector = built(card)
+    await connector.open()
+
+    try:
+        assert list(connector.hosts())
+    finally:
+        await connector.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "jdbc:postgresql://10.0.0.1:5432,{host}:5432/d", "jdbc:mysql://10.0.0.1:3306,{host}:3306/d",
+        "jdbc:mongodb://10.0.0.1:27017,{host}:27017/d", "jdbc:sqlserver://{host}:1433;databaseName=d",
+        "jdbc:oracle:thin:@(DESCRIPTION=(ADDRESS=(PROTOCOL=tcp)(HOST={host})(PORT=1521))(CONNECT_DATA=(SERVICE_NAME=s)))",
+        "jdbc:trino://{host}:8080/c/s?SSL=true", "jdbc:hive2://{host}:10000/d", "jdbc:impala://{host}:21050/d",
+        "jdbc:db2://{host}:50000/d", "jdbc:jtds:sybase://{host}:5000/d",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("host", ["169.254.169.254", "127.0.0.1", "2130706433"])
+async def test_every_host_of_a_jdbc_url_counts(url, host):
+    """A denied address anywhere in jdbcUrl is refused when the client is built."""
+    body = {
+        "type": "database", "name": "d", "jdbcUrl": url.format(host=host), "useCredentials": True,
+        "username": "u", "password": "p",
+    }  # fmt: skip
+
+    with pytest.raises(EgressDenied):
+        async with connected(body, allowed=allowed(Egress())):
+            pass
+
+
+async def test_a_name_that_changes_its_address_is_looked_up_once():
+    """The address that was judged is the one that is connected to: a second answer is not asked for."""
+    answers = iter(["127.0.0.1", PLACE, PLACE])
+    network = Context("t/t", allowed=allowed(WITHOUT_THE_PLACE)).network
+    with Listener("127.0.0.1") as right, Listener() as wrong, looked_up(lambda name: next(answers)) as asked:
+        (await network.connect("rebound.example", right.port)).close()
+
+        with pytest.raises(EgressDenied):
+            await network.connect("rebound.example", wrong.port)
+
+    assert asked == ["rebound.example"] * 2
+
+
+async def test_a_webhook_is_rebound_to_nothing():
+    """A name that leads elsewhere at the second look-up: the first call goes where it was judged, the next is refused."""
+    answers = iter(["127.0.0.1", PLACE])
+    with Listener("127.0.0.1") as right, looked_up(lambda name: next(answers) if name == "rebound.example" else None):
+        body = {
+            "type": "webhook", "name": "w", "fullUrl": f"http://rebound.example:{right.port}/", "httpMethod": "POST",
+        }  # fmt: skip
+        async with connected(body, allowed=allowed(WITHOUT_THE_PLACE)) as guard:
+            with pytest.raises(Exception) as first:
+                await guard.use("send", {}, 1)
+            touched = right.look()
+            with pytest.raises(EgressDenied):
+                await guard.use("send", {}, 1)
+
+    assert touched == 1 and not isinstance(first.value, EgressDenied)
