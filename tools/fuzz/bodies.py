@@ -79,7 +79,7 @@ def fitting(random: random.Random, schema: dict[str, Any], root: dict[str, Any] 
                 }
             needed = schema.get("required", ())
             return {
-                name: fitting(random, inner, root, depth + 1)
+                name: _by_name(random, name) or fitting(random, inner, root, depth + 1)
                 for name, inner in properties.items()
                 if name in needed or random.random() < 0.6
             }
@@ -96,6 +96,12 @@ def fitting(random: random.Random, schema: dict[str, Any], root: dict[str, Any] 
             examples = schema.get("examples") or (["x"] if "writeOnly" not in schema else [SECRET])
             return random.choice((random.choice(examples), f"{CANARY}{random.randrange(9)}"))
     return values.value(random)
+
+
+def _by_name(random: random.Random, name: str) -> Any:
+    """What leads somewhere, in the fields that say where; None elsewhere, and sometimes there too."""
+    found = {"environmentName": "development", "environmentList": ["development"], "projectName": "MyProject"}.get(name)
+    return found if random.random() < 0.8 else None
 
 
 def mutated(random: random.Random, body: Any, schema_properties: tuple[str, ...] = ()) -> Any:
@@ -126,6 +132,9 @@ def _one_mutation(random: random.Random, body: Any, known: tuple[str, ...]) -> A
         return values.value(random)
     holder, key = random.choice(places)
     chance = random.random()
+    if isinstance(holder, dict) and key in ("name", "key"):
+        # A value is a secret by the name of its header or property, and under another name it is none.
+        holder.update({other: _without_secret(value) for other, value in holder.items() if other != key})
     if chance < 0.45:
         holder[key] = values.value(random)
     elif chance < 0.55 and known and isinstance(body, dict):
@@ -140,9 +149,8 @@ def _one_mutation(random: random.Random, body: Any, known: tuple[str, ...]) -> A
         holder[str(key).swapcase()] = holder.pop(key)
     elif chance < 0.84:
         other, other_key = random.choice(places)
-        copied = other[other_key]
         # A secret that somebody writes into a name, or as a type, is shown as one.
-        holder[key] = copied.replace(SECRET, "moved") if isinstance(copied, str) else copy.deepcopy(copied)
+        holder[key] = _without_secret(other[other_key])
     elif chance < 0.90 and isinstance(holder[key], str):
         holder[key] = spliced(random, holder[key])
     elif chance < 0.94:
@@ -152,6 +160,15 @@ def _one_mutation(random: random.Random, body: Any, known: tuple[str, ...]) -> A
     else:
         holder[key] = str(holder[key])
     return body
+
+
+def _without_secret(value: Any) -> Any:
+    """A copy of *value* in which nothing is taken for a secret."""
+    if isinstance(value, str):
+        return value.replace(SECRET, "moved")
+    if isinstance(value, dict):
+        return {key: _without_secret(item) for key, item in value.items()}
+    return [_without_secret(item) for item in value] if isinstance(value, list) else value
 
 
 def spliced(random: random.Random, text: str) -> str:

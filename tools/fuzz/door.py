@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +48,7 @@ async def ask(app: Any, asked: Asked) -> Answered:
     async def receive() -> dict[str, Any]:
         nonlocal given
         if given:
-            return {"type": "http.disconnect"}
+            await asyncio.get_running_loop().create_future()  # a client that stays until it has its answer
         given = True
         return {"type": "http.request", "body": asked.body, "more_body": False}
 

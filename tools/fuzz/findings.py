@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from tools.fuzz.door import Answered, Asked
+from tools.fuzz.oracle import CANARY, SECRET
 
 FOLDER = Path(__file__).parents[2] / "build" / "fuzz"
 _SHOWN = 5
+
+
+def _around(text: str) -> str:
+    """The beginning of *text*, and what stands around the first mark in it."""
+    marks = [position for mark in (SECRET, CANARY) if (position := text.find(mark)) > 1_000]
+    return text[:1_000] + "".join(f" ... {text[position - 500 : position + 200]}" for position in marks)
 
 
 @dataclass
@@ -45,5 +52,5 @@ class Findings:
             "path": asked.path.decode("latin-1"), "query": asked.query.decode("latin-1"), "body": base64.b64encode(asked.body).decode(),
             "headers": [[key.decode("latin-1"), value.decode("latin-1")] for key, value in asked.headers if key != b"authorization"],
         }  # fmt: skip
-        answer = {} if answered is None else {"status": answered.status, "text": answered.text[:2000]}
+        answer = {} if answered is None else {"status": answered.status, "text": _around(answered.text)}
         self.add(what, {"request": request, "answer": answer})

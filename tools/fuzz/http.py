@@ -10,10 +10,13 @@ import random
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from mooring.api.app import control_app
+from mooring.api.routes import ROUTES, RouteCard
 from mooring.control.plane import Plane
 from mooring.control.tokens import system_actor
 from mooring.domain.rights import EVERY_GRANT
@@ -67,7 +70,7 @@ class Session:
 
     def _learn(self, asked: Asked, answered: Answered) -> None:
         """Remember ids, so that some later paths lead somewhere."""
-        if asked.method != "GET" or self.random.random() > 0.05 or len(answered.body) > 50_000:
+        if asked.method != "GET" or self.random.random() > 0.2 or len(answered.body) > 20_000:
             return
         with contextlib.suppress(ValueError, AttributeError, TypeError, KeyError):
             for row in json.loads(answered.body)["resultList"][:5]:  # a list, or there is nothing to learn
@@ -133,7 +136,69 @@ async def _same_name(session: Session) -> None:
         session.findings.add("one name was created twice", {"name": name})
 
 
-SCENARIOS: tuple[Callable[[Session], Awaitable[None]], ...] = (_life, _life, _life, _same_name)
+@cache
+def _families() -> list[list[RouteCard]]:
+    """Routes that share a path which ends in a name, and have a body of their own: a family makes and changes one thing."""
+    found: dict[str, list[RouteCard]] = {}
+    for card in ROUTES:
+        if card.path.endswith("}") and "/connections/" not in card.path:
+            found.setdefault(card.path, []).append(card)
+    return [cards for cards in found.values() if any(isinstance(card.body, type) for card in cards)]
+
+
+async def _thing(session: Session) -> None:
+    """Something other than a connection: made with a fitting body, read, changed, used by name, and deleted."""
+    draw = session.random
+    family = draw.choice(_families())
+    name = draw.choice(requests.NAMES)
+    for method in ("POST", "GET", "PUT", "PUT", "DELETE"):
+        card = next((card for card in family if card.method == method), None)
+        if card is None or (method == "DELETE" and draw.random() < 0.5):
+            continue
+        path = re.sub(r"\{\w+\}$", name, card.path).replace("{project}", DEV_PROJECT)
+        body = None
+        if isinstance(card.body, type):
+            body = bodies.fitting(draw, bodies.schema_of(card.body))
+            if "name" in body:
+                body["name"] = name
+            if method == "PUT" and draw.random() < 0.5:
+                body = bodies.mutated(draw, body)
+        await session.call(method, path, body)
+
+
+async def _exchange(session: Session) -> None:
+    """A token for a token, with right and wrong credentials."""
+    draw = session.random
+    text = session.identities[draw.choice(("admin", "reader", "revoked", "garbage"))]
+    identifier = text.split("_")[2] if text.count("_") > 2 else "x"
+    fields = {
+        "grant_type": draw.choice(("client_credentials", "password")),
+        "client_id": draw.choice((identifier, "x")),
+        "client_secret": text,
+    }
+    headers = [(b"content-type", b"application/x-www-form-urlencoded")]
+    await session.ask(
+        Asked(
+            "POST",
+            b"/apiops/auth/token",
+            b"",
+            headers,
+            urlencode(fields).encode(),
+            "none",
+            f"10.9.{draw.randrange(256)}.1",
+        )
+    )
+
+
+SCENARIOS: tuple[Callable[[Session], Awaitable[None]], ...] = (
+    _life,
+    _life,
+    _life,
+    _same_name,
+    _thing,
+    _thing,
+    _exchange,
+)
 
 
 @contextlib.asynccontextmanager

@@ -45,8 +45,10 @@ def wrong(asked: Asked, answered: Answered, *, slow_s: float = SLOW_S) -> Iterat
     if status >= 400:
         yield from _error(asked, answered)
     elif "json" in answered.headers.get("content-type", "") and asked.method != "HEAD":
+        one_a_line = "ndjson" in answered.headers["content-type"]
         try:
-            json.loads(answered.body)
+            for text in answered.body.splitlines() if one_a_line else [answered.body]:
+                json.loads(text)
         except ValueError:
             yield "not JSON"
 
