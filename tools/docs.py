@@ -70,7 +70,7 @@ def routes_table() -> str:
 
 
 _TAGS = (
-    "Connections", "Keystores", "Certificates", "Environment variables", "Connection types", "Projects", "Environments", "Workers", "Tokens", "Data keys", "Audit", "Health",
+    "Connections", "Keystores", "Certificates", "Environment variables", "Connection types", "Projects", "Environments", "Workers", "Tokens", "Users", "Data keys", "Audit", "Health",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def token(dev, *grants: str, project: str | None = None) -> dict[str, str]:
 
 @pytest.fixture
 def attach_token(dev) -> str:
-    return token(dev, "connections:attach")["text"]
+    return token(dev, "connections:attach", "connections:use")["text"]
 
 
 async def test_a_connection_is_used_by_name(dev, attach_token, postgres):
@@ -110,7 +110,7 @@ async def test_an_attached_program_gets_only_what_its_token_may_use(dev):
         create(dev, hook_body(theirs, hook, "k"))
         body = hook_body(name, hook, "k")
         assert dev.api.post(connection_path(name, other), json=body).json()["deploymentResult"]["success"]
-        text = token(dev, "connections:attach", project=other)["text"]
+        text = token(dev, "connections:attach", "connections:use", project=other)["text"]
 
         async with mooring.attach(dev.url, text, "development") as worker:
             assert worker.names == [f"{other}/{name}"]
@@ -119,7 +119,7 @@ async def test_an_attached_program_gets_only_what_its_token_may_use(dev):
 
 async def test_a_revoked_token_ends_the_stream(dev):
     """Revoking the token ends an open stream within a second; nothing new arrives."""
-    made = token(dev, "connections:attach")
+    made = token(dev, "connections:attach", "connections:use")
     name = unique("after")
     with hook_server("k") as hook:
         async with mooring.attach(dev.url, made["text"], "development") as worker:
@@ -157,7 +157,7 @@ async def test_a_control_plane_that_is_not_there_is_said_by_a_deadline():
 
 async def test_a_stream_does_not_outlive_its_token(dev):
     """When the token expires the stream ends; nothing new arrives."""
-    body = {"name": "short", "grants": ["connections:attach"], "expiresInSeconds": 2}
+    body = {"name": "short", "grants": ["connections:attach", "connections:use"], "expiresInSeconds": 2}
     text = dev.api.post("/apiops/tokens/", json=body).json()["token"]
     name = unique("after")
     with hook_server("k") as hook:

@@ -24,6 +24,7 @@ class Where(Enum):
     ANYWHERE = "any token"
     CARRIED = "carried by the token, wherever it is good for"
     EVERYWHERE = "in every project"
+    EVERYWHERE_FROM = "in every project, and sees the path's"
     PROJECT = "in the path's project"
     CONNECTION = "in the path's project, or on the path's connection"
 
@@ -49,6 +50,9 @@ class Demand:
         """Raises `NotFound`, `NotPermitted`, or what else the family documents."""
         if self.where is Where.EVERYWHERE and self.grant:
             require(actor, self.grant)
+        elif self.where is Where.EVERYWHERE_FROM and self.grant:
+            await project_in(plane_of(request).store, actor, request.path_params["project"], self.family)
+            require(actor, self.grant)
         elif self.where is Where.CARRIED and self.grant:
             ask_grant(actor.carries(self.grant), self.grant)
         elif self.where in (Where.PROJECT, Where.CONNECTION):
@@ -71,6 +75,11 @@ def carried(grant: str) -> Demand:
 def everywhere(grant: str) -> Demand:
     """For what belongs to no project."""
     return Demand(Where.EVERYWHERE, grant)
+
+
+def everywhere_from(grant: str) -> Demand:
+    """For what takes something out of the path's project, to where every project is touched."""
+    return Demand(Where.EVERYWHERE_FROM, grant)
 
 
 def in_project(grant: str | None = None, family: str = "connections") -> Demand:

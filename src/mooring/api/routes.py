@@ -8,11 +8,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mooring.api import audit, connections, data_keys, materials, platform, variables
-from mooring.api.demands import ANY_TOKEN, PUBLIC, Demand, carried, everywhere, in_project, on_connection
+from mooring.api import audit, connections, data_keys, materials, people, platform, variables
+from mooring.api.demands import (
+    ANY_TOKEN,
+    PUBLIC,
+    Demand,
+    carried,
+    everywhere,
+    everywhere_from,
+    in_project,
+    on_connection,
+)
 from mooring.wire.bodies import EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody
 from mooring.wire.frames import Enrolment
 from mooring.wire.materials import CertificateBody, KeystoreBody
+from mooring.wire.people import PasswordBody, ShareBody, UserBody, UserChange
 from mooring.wire.variables import VariableBody
 
 Handler = Callable[..., Awaitable[Any]]
@@ -77,6 +87,12 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("POST", f"{_CONNECTION}/test", connections.test, "Test a connection, stored or as the body says, from a worker", "Connections", "test", "draft", query=("environmentName", "worker"), errors=(400, 404), demands=on_connection("connections:test")),
     RouteCard("GET", f"{_CONNECTION}/deployments", connections.deployments, "Deployments of a connection", "Connections", "objects", query=("limit",), errors=(400, 404), demands=_VIEW),
     RouteCard("GET", f"{_CONNECTION}/deployments/{{deployment}}", connections.deployment, "One deployment", "Connections", "objects", errors=(404,), demands=_VIEW),
+    RouteCard("POST", f"{_CONNECTION}/globalize", people.globalize, "Move a connection to the project admin, for every project to use", "Connections", "mutation", errors=(400, 404, 409), demands=everywhere_from("connections:globalize")),
+    RouteCard("GET", f"{_CONNECTION}/grants", people.shares, "Who was granted what on a connection", "Connections", "objects", errors=(404,), demands=_MANAGE),
+    RouteCard("PUT", f"{_CONNECTION}/grants/users/{{user}}", people.put_share, "Grant a user something on a connection", "Connections", body=ShareBody, errors=(400, 404), demands=_MANAGE),
+    RouteCard("DELETE", f"{_CONNECTION}/grants/users/{{user}}", people.delete_share, "Withdraw it", "Connections", errors=(404,), demands=_MANAGE),
+    RouteCard("PUT", f"{_CONNECTION}/grants/tokens/{{token}}", people.put_share, "Grant a token something on a connection", "Connections", body=ShareBody, errors=(400, 404), demands=_MANAGE),
+    RouteCard("DELETE", f"{_CONNECTION}/grants/tokens/{{token}}", people.delete_share, "Withdraw it", "Connections", errors=(404,), demands=_MANAGE),
     RouteCard("GET", _KEYSTORES, materials.find_keystores, "List keystores and truststores", "Keystores", "keystores", query=_PAGING, errors=(400, 404), demands=_SECRETS_VIEW),
     RouteCard("POST", _KEYSTORES, materials.create_keystore, "Create a keystore or truststore", "Keystores", "material", KeystoreBody, query=_MUTATION, errors=(400, 404, 409), max_body=_UPLOAD, demands=_SECRETS_MANAGE),
     RouteCard("POST", f"{_KEYSTORES}/import-file", materials.import_keystore, "Create a keystore from a form with a file", "Keystores", "material", "keystore form", query=_MUTATION, errors=(400, 404, 409), max_body=_UPLOAD, demands=_SECRETS_MANAGE),
@@ -101,6 +117,14 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("GET", "/apiops/tokens", platform.tokens, "List tokens", "Tokens", "objects", demands=ANY_TOKEN),
     RouteCard("POST", "/apiops/tokens", platform.create_token, "Create a token", "Tokens", "created", TokenBody, errors=(400, 404), demands=carried("tokens:manage")),
     RouteCard("DELETE", "/apiops/tokens/{token}", platform.revoke_token, "Revoke a token", "Tokens", errors=(404,), demands=ANY_TOKEN),
+    RouteCard("GET", "/apiops/users", people.users, "List users", "Users", "objects", demands=everywhere("users:manage")),
+    RouteCard("GET", "/apiops/users/{user}", people.user, "Get a user", "Users", "objects", errors=(404,), demands=everywhere("users:manage")),
+    RouteCard("POST", "/apiops/users/{user}", people.create_user, "Create a user", "Users", body=UserBody, errors=(400,), demands=everywhere("users:manage")),
+    RouteCard("PUT", "/apiops/users/{user}", people.update_user, "Change a user: roles, password, whether disabled", "Users", body=UserChange, errors=(400, 404), demands=everywhere("users:manage")),
+    RouteCard("DELETE", "/apiops/users/{user}", people.delete_user, "Delete a user, and revoke their tokens", "Users", errors=(404,), demands=everywhere("users:manage")),
+    RouteCard("GET", "/apiops/roles", people.roles, "The roles, and what they give", "Users", "objects", demands=ANY_TOKEN),
+    RouteCard("GET", "/apiops/account", people.account, "Who the token says that one is", "Users", "objects", demands=ANY_TOKEN),
+    RouteCard("PUT", "/apiops/account/password", people.change_password, "Change one's own password", "Users", body=PasswordBody, errors=(400,), demands=ANY_TOKEN),
     RouteCard("GET", "/apiops/projects", platform.projects, "List projects", "Projects", "status_list", demands=ANY_TOKEN),
     RouteCard("GET", _PROJECT, platform.project, "Get a project", "Projects", "objects", errors=(404,), demands=in_project()),
     RouteCard("POST", _PROJECT, platform.create_project, "Create a project", "Projects", body=ProjectBody, errors=(400,), demands=everywhere("projects:manage")),

@@ -13,6 +13,7 @@ from mooring.cli.audit import audit_app
 from mooring.cli.keys import keys_app
 from mooring.cli.materials import certificate_app, keystore_app
 from mooring.cli.nouns import environment_app, project_app, token_app
+from mooring.cli.people import grant_app, user_app
 from mooring.cli.test import test
 from mooring.kit.settings import Settings
 
@@ -20,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A control plane for connections."
 )
 app.add_typer(token_app, name="token")
+app.add_typer(user_app, name="user")
+app.add_typer(grant_app, name="grant")
 app.add_typer(project_app, name="project")
 app.add_typer(environment_app, name="environment")
 app.add_typer(keystore_app, name="keystore")

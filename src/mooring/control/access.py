@@ -5,8 +5,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Mapping
 
-from mooring.domain.names import ADMIN_PROJECT
-from mooring.domain.records import Actor, Project, Token
+from mooring.domain.names import ADMIN_PROJECT, name_key
+from mooring.domain.records import Actor, Connection, Project, Standing, Token
+from mooring.domain.rights import FOR_TYPE
 from mooring.errors import BadRequest, MooringError, NotAuthenticated, NotFound, NotPermitted
 from mooring.kit.clock import now_ms
 from mooring.kit.tokens import parse_token
@@ -22,8 +23,32 @@ class Access:
 
     async def actor(self, text: str, *, request_id: str = "", address: str = "") -> Actor:
         """The holder of the personal token *text*. Raises `NotAuthenticated`."""
-        token = await self.valid_token(text)
-        return Actor(token.owner, token.id, token.project, token.grants, request_id, address)
+        return await self.holder(await self.valid_token(text), request_id=request_id, address=address)
+
+    async def holder(self, token: Token, *, request_id: str = "", address: str = "") -> Actor:
+        """Whose *token* is, with what they may now. Raises `NotAuthenticated` where that is a user who is let in no more."""
+        standing = await self._store.standing(token)
+        if standing is None:
+            raise NotAuthenticated("Invalid token")
+        return Actor(
+            token.owner, token.id, token.project, token.grants, request_id, address, token.user, standing.owner,
+            standing.shared,
+        )  # fmt: skip
+
+    async def standing(self, token_id: str) -> Standing | None:
+        """What counts beside the grants of a token; None where it lets nobody in any more."""
+        token = await self._store.token(token_id)
+        return None if token is None or token.revoked_at is not None else await self._store.standing(token)
+
+    async def may_hold(self, actor: Actor, connection: Connection) -> bool:
+        """Whether *actor* may use *connection*, and so hold it in a process of their own."""
+        shared = await self._store.project(ADMIN_PROJECT)
+        is_global = shared is not None and shared.id == connection.project
+        wanted = ["connections:use", *([FOR_TYPE[connection.type]] if connection.type in FOR_TYPE else [])]
+        return all(
+            actor.may(grant, connection.project, connection.id) or (is_global and actor.may_somewhere(grant))
+            for grant in wanted
+        )
 
     async def valid_token(self, text: str) -> Token:
         """The record of the personal token *text*. Raises `NotAuthenticated`."""
@@ -54,6 +79,21 @@ def ask_grant(is_held: bool, grant: str) -> None:
     """Raises `NotPermitted`, naming *grant*, unless it is held."""
     if not is_held:
         raise NotPermitted("You do not have permission to perform this action", hint=f"It needs the grant {grant}.")
+
+
+async def require_on(store: Store, actor: Actor, grant: str, project: Project, name: str) -> None:
+    """Raises `NotPermitted` unless *actor* holds *grant* in *project*, or on the connection *name* of it."""
+    if actor.may(grant, project.id) or readable_by_all(actor, grant, project):
+        return
+    singly = actor.connections_with(grant, project.id)
+    connection = await store.connection(project.id, name_key(name)) if singly else None
+    ask_grant(connection is not None and connection.id in singly, grant)
+
+
+def require_type(actor: Actor, type_name: str, project: Project) -> None:
+    """Raises `NotPermitted` where connections of that type ask for a grant of their own, which *actor* lacks."""
+    if type_name in FOR_TYPE:
+        require(actor, FOR_TYPE[type_name], project.id)
 
 
 async def visible_project(store: Store, actor: Actor, name: str) -> Project:

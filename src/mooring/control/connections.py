@@ -8,11 +8,11 @@ fields, references.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from mooring.control import destinations
-from mooring.control.access import require, visible_project
+from mooring.control.access import ask_grant, readable_by_all, require_on, require_type, visible_project
 from mooring.control.auditing import Change, difference, entry
 from mooring.control.deployments import Deployments
 from mooring.control.interpolation import variables_in
@@ -111,10 +111,10 @@ class Connections:
     async def get(self, actor: Actor, project_name: str, name: str) -> tuple[str, int]:
         """The document of a connection and its generation; with its secrets where the actor may see them."""
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:view", project.id)
+        await require_on(self._store, actor, "connections:view", project, name)
         if not name.strip():
             raise BadRequest("Connection name can not be empty!")
-        if actor.may("secrets:reveal"):
+        if actor.may("secrets:reveal", project.id):
             return await self._reveal(actor, project, name)
         found = await self._store.document(project.id, name_key(name))
         if found is None:
@@ -155,15 +155,16 @@ class Connections:
             InvalidConfig: the draft is not valid; `SecretRequired` where it would take a kept secret elsewhere.
         """
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:test", project.id)
+        await require_on(self._store, actor, "connections:test", project, name)
         if raw is not None:
             # A draft sends a worker, and perhaps a kept secret, wherever it says.
-            require(actor, "connections:manage", project.id)
+            await require_on(self._store, actor, "connections:manage", project, name)
         _check_name(name, "Connection name")
         connection = await self._store.connection(project.id, name_key(name))
         if raw is None:
             if connection is None:
                 raise NotFound(f"Connection (name: {name}) was not found!")
+            require_type(actor, connection.type, project)
             secrets, _ = await self._open(connection)
             public = _Stored(connection, self._registry.get(connection.type)).public
             return Candidate(
@@ -171,6 +172,7 @@ class Connections:
             )
         body = read_connection_body(raw)
         card = card_of(self._registry, body.type_name or (connection.type if connection else None))
+        require_type(actor, card.name, project)
         if body.name is not None and name_key(name) != name_key(body.name):
             raise NameMismatch(f"Connection name in path ({name}) does not match name in body ({body.name})!")
         if connection is None:
@@ -191,33 +193,49 @@ class Connections:
         self, actor: Actor, project_name: str, type_name: str | None, after: str | None = None, limit: int | None = None
     ) -> AsyncIterator[tuple[str, str]]:
         """Name keys and documents in the order of names; with *limit*, at most so many beyond the name key *after*."""
-        project, card = await self._listed(actor, project_name, type_name)
-        rows = self._store.documents(project.id, card.name if card else None, after, limit)
+        project, card, singly = await self._listed(actor, project_name, type_name)
+        if singly is not None:
+            found = [each for each in singly if after is None or each.name_key > after]
+            rows = _rows(found[:limit])
+        else:
+            rows = self._store.documents(project.id, card.name if card else None, after, limit)
         return self._references.all_filled(project.id, rows)
 
     async def page(
         self, actor: Actor, project_name: str, type_name: str | None, order: str, descending: bool, page: int, size: int
     ) -> list[str]:
         """Documents of the page *page* (from 1) of *size*."""
-        project, card = await self._listed(actor, project_name, type_name)
-        found = await self._store.page(
-            project.id, card.name if card else None, order, descending, (page - 1) * size, size
-        )
+        project, card, singly = await self._listed(actor, project_name, type_name)
+        if singly is not None:
+            ordered = sorted(singly, key=_ORDERS[order], reverse=descending)
+            found = [each.document for each in ordered[(page - 1) * size : page * size]]
+        else:
+            found = await self._store.page(
+                project.id, card.name if card else None, order, descending, (page - 1) * size, size
+            )
         return [await self._references.filled(project.id, document) for document in found]
 
     async def _listed(
         self, actor: Actor, project_name: str, type_name: str | None
-    ) -> tuple[Project, ConnectionType | None]:
+    ) -> tuple[Project, ConnectionType | None, list[Connection] | None]:
+        """The project and the type; and the connections that *actor* may view singly, where that is not all of them."""
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:view", project.id)
-        return project, self._registry.get(type_name) if type_name else None
+        may_all = actor.may("connections:view", project.id) or readable_by_all(actor, "connections:view", project)
+        singly = [] if may_all else actor.connections_with("connections:view", project.id)
+        ask_grant(may_all or bool(singly), "connections:view")
+        card = self._registry.get(type_name) if type_name else None
+        if may_all:
+            return project, card, None
+        known = [await self._store.connection_by_id(each) for each in singly]
+        found = [each for each in known if each is not None and (card is None or each.type == card.name)]
+        return project, card, sorted(found, key=lambda each: each.name_key)
 
     # writing
 
     async def check_change(self, actor: Actor, project_name: str, path_name: str) -> Project:
         """The project, where *actor* may change a connection of that name in it: what is refused before the body."""
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:manage", project.id)
+        await require_on(self._store, actor, "connections:manage", project, path_name)
         _check_name(path_name, "Connection name")
         return project
 
@@ -233,6 +251,7 @@ class Connections:
             )
         if name_key(path_name) != name_key(body.name):
             raise NameMismatch(f"Connection name in path ({path_name}) does not match name in body ({body.name})!")
+        require_type(actor, card.name, project)
         _check_name(body.name, "name")
         key = name_key(body.name)
         replayed = await self._replayed(actor, ask)
@@ -281,6 +300,7 @@ class Connections:
         if body.name is not None:
             _check_name(body.name, "name")
         connection = await self._existing(project, path_name, ask)
+        require_type(actor, connection.type, project)
         stored = _Stored(connection, self._registry.get(connection.type))
         if card is not None:
             _check_type(card, connection)
@@ -482,6 +502,19 @@ class Connections:
         if ask.idempotency_key is not None and actor.token is not None:
             await self._store.commit(FinishIdempotency(actor.token, ask.idempotency_key, text))
         return text
+
+
+_ORDERS: Mapping[str, Callable[[Connection], Any]] = {
+    "name": lambda each: each.name_key,
+    "type": lambda each: (each.type, each.name_key),
+    "createdAt": lambda each: (each.created_at, each.name_key),
+    "updatedAt": lambda each: (each.updated_at, each.name_key),
+}
+
+
+async def _rows(connections: Sequence[Connection]) -> AsyncIterator[tuple[str, str]]:
+    for each in connections:
+        yield each.name_key, each.document
 
 
 class _Stored:

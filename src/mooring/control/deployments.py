@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mooring.control.access import require, visible_project
+from mooring.control.access import require_on, visible_project
 from mooring.control.fleet import Fleet
 from mooring.control.verdict import Tally, overall
 from mooring.domain.names import name_key
@@ -62,7 +62,7 @@ class Deployments:
 
     async def _connection(self, actor: Actor, project_name: str, name: str) -> Connection:
         project = await visible_project(self._store, actor, project_name)
-        require(actor, "connections:view", project.id)
+        await require_on(self._store, actor, "connections:view", project, name)
         connection = await self._store.connection(project.id, name_key(name))
         if connection is None:
             raise NotFound(f"Connection (name: {name}) was not found!")

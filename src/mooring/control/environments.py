@@ -11,7 +11,7 @@ from mooring.control.auditing import Change, difference, entry
 from mooring.control.fleet import Fleet
 from mooring.control.parcels import Parcels
 from mooring.domain.digest import EMPTY
-from mooring.domain.names import name_key, why_not_a_name
+from mooring.domain.names import ADMIN_PROJECT, name_key, why_not_a_name
 from mooring.domain.records import Actor, Environment, Project
 from mooring.errors import AlreadyExists, InvalidConfig, NotAuthenticated, NotFound, Problem
 from mooring.kit.clock import now_ms
@@ -38,7 +38,9 @@ class Environments:
         project = await project_in(self._store, actor, project_name, "environments")
         found = await self._store.environments()
         return project, [
-            environment for environment in found if not environment.projects or project.id in environment.projects
+            environment
+            for environment in found
+            if not environment.projects or project.id in environment.projects or project.name == ADMIN_PROJECT
         ]
 
     async def get(self, actor: Actor, name: str) -> Environment:

@@ -19,7 +19,7 @@ from mooring.control.parcels import material_place
 from mooring.control.references import named
 from mooring.control.retrying import undisturbed
 from mooring.control.verdict import MAX_FAILURES, Failure, Tally, worst
-from mooring.domain.names import name_key, why_not_a_name
+from mooring.domain.names import ADMIN_PROJECT, name_key, why_not_a_name
 from mooring.domain.records import (
     Actor,
     Deployment,
@@ -109,7 +109,7 @@ class Materials:
         return [
             environment
             for environment in await self._store.environments()
-            if not environment.projects or project.id in environment.projects
+            if not environment.projects or project.id in environment.projects or project.name == ADMIN_PROJECT
         ]
 
     async def environment(self, project: Project, name: str) -> Environment:

@@ -14,16 +14,20 @@ from mooring.control.data_keys import DataKeys
 from mooring.control.deployments import Deployments
 from mooring.control.environments import Environments
 from mooring.control.fleet import Fleet
+from mooring.control.globals import Globals
 from mooring.control.jobs import Jobs
 from mooring.control.keystores import Keystores
 from mooring.control.materials import Materials
 from mooring.control.parcels import Parcels
+from mooring.control.passwords import Passwords
 from mooring.control.probes import Probes
 from mooring.control.projects import Projects
 from mooring.control.reach import Reach
 from mooring.control.references import References, trust_watch
+from mooring.control.shares import Shares
 from mooring.control.streams import LOOK_S, Streams
 from mooring.control.tokens import Tokens
+from mooring.control.users import Users
 from mooring.control.variables import Variables
 from mooring.control.workers import Workers
 from mooring.errors import MooringError
@@ -69,7 +73,11 @@ class Plane:
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels, watch)
         self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)
-        self.tokens = Tokens(store, self.access, self.streams)
+        self.passwords = Passwords()
+        self.tokens = Tokens(store, self.access, self.streams, self.passwords)
+        self.users = Users(store, self.passwords)
+        self.shares = Shares(store)
+        self.globals = Globals(store, self.deployments, wait_s)
         self.workers = Workers(store, self.fleet, self.environments, self.streams)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -102,6 +110,7 @@ class Plane:
         """End streams, write down what is known. The store stays open."""
         await self.streams.stop()
         self.sandbox.close()
+        self.passwords.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -16,14 +16,14 @@ from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mooring.control.access import Access
+from mooring.control.access import Access, ask_grant
 from mooring.control.fleet import Fleet
 from mooring.control.jobs import Jobs, Outbox
 from mooring.control.parcels import Parcel, Parcels
 from mooring.control.session import ControlSession, reach, removal
 from mooring.domain.names import name_key
-from mooring.domain.records import DesiredRow, Environment, Token, Worker, WorkerException
-from mooring.errors import BadRequest, MooringError, NotAuthenticated, NotPermitted
+from mooring.domain.records import Actor, DesiredRow, Environment, Standing, Token, Worker, WorkerException
+from mooring.errors import BadRequest, MooringError, NotAuthenticated
 from mooring.kit.aead import new_key, wrap
 from mooring.kit.clock import now_ms
 from mooring.kit.ids import new_id
@@ -87,6 +87,7 @@ class Streams:
         self._wakers: dict[str, set[asyncio.Event]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._by_token: dict[str, set[str]] = {}
+        self._attached: dict[str, tuple[str, Standing | None]] = {}
         self._stopping = False
         store.subscribe(self.heads_moved)
 
@@ -103,6 +104,10 @@ class Streams:
         self.heads_moved(
             {environment.id: environment.head_revision for environment in await self._store.environments()}
         )
+
+        for session, (token, standing) in tuple(self._attached.items()):
+            if await self._access.standing(token) != standing:
+                self.close(session)  # what its holder may has changed: it comes back for what that is now
 
     async def stop(self) -> None:
         """Tell every stream to come back later."""
@@ -132,8 +137,7 @@ class Streams:
                 return _Caller(worker, None)
             raise NotAuthenticated("Invalid token")
         token = await self._access.valid_token(credential)
-        if "connections:attach" not in token.grants:
-            raise NotPermitted("You do not have permission to perform this action")
+        ask_grant((await self._access.holder(token)).carries("connections:attach"), "connections:attach")
         return _Caller(None, token)
 
     async def serve(self, socket: Socket, caller: _Caller) -> None:
@@ -313,20 +317,23 @@ class Streams:
             session=session, epoch=environment.epoch, head=environment.head_revision, mode="snapshot", environment=environment.name,
             environment_key_id=session, environment_key=base64.b64encode(wrapped).decode(),
         ).text())  # fmt: skip
+        actor, standing = await self._access.holder(token), await self._access.standing(token.id)
+        self._attached[session] = token.id, standing
         self._by_token.setdefault(token.id, set()).add(session)
         left_s = None if token.expires_at is None else max(0.0, (token.expires_at - now_ms()) / 1000)
         try:
             async with asyncio.timeout(left_s):  # a stream does not outlive the token it was opened with
                 with self._waker(environment.id) as waker:
                     await _both(
-                        self._send_attached(socket, token, environment.id, state, key, waker),
+                        self._send_attached(socket, actor, environment.id, state, key, waker),
                         self._hear_attached(socket, state, waker),
                     )
         finally:
             self._by_token[token.id].discard(session)
+            del self._attached[session]
 
     async def _send_attached(
-        self, socket: Socket, token: Token, environment_id: str, state: ControlSession, key: bytes, waker: asyncio.Event
+        self, socket: Socket, actor: Actor, environment_id: str, state: ControlSession, key: bytes, waker: asyncio.Event
     ) -> None:
         first, pulse = True, Pulse()
         while True:
@@ -339,7 +346,7 @@ class Streams:
                 letter = _Letter(socket)
                 left_out = False
                 for row in rows:
-                    left_out |= not await self._write_attached(letter, token, environment_id, row, key)
+                    left_out |= not await self._write_attached(letter, actor, environment_id, row, key)
                 upto = reach(environment, rows, ROWS)
                 commit = state.commit(environment, upto, "", left_out=left_out).model_copy(update={"digest": None})
                 await letter.write(commit.text())
@@ -349,14 +356,14 @@ class Streams:
             await pulse.wait(waker, socket)
 
     async def _write_attached(
-        self, letter: _Letter, token: Token, environment: str, row: DesiredRow, key: bytes
+        self, letter: _Letter, actor: Actor, environment: str, row: DesiredRow, key: bytes
     ) -> bool:
-        """Write the frame of *row*, if the token may see it. False where the connection moved on meanwhile."""
+        """Write the frame of *row*, if the actor may use it. False where the connection moved on meanwhile."""
         connection = await self._store.connection_by_id(row.connection) if row.present else None
         if connection is None:
             await letter.write(removal(row).text())
             return True
-        if token.project is not None and token.project != connection.project:
+        if not await self._access.may_hold(actor, connection):
             return True
         parcel = await self._parcels.seal_frame(environment, connection, row, key)
         return parcel is not None and await self._write_parcel(letter, environment, parcel, key)

@@ -34,6 +34,9 @@ COVERED_BY: Mapping[str, str] = {
 SHAREABLE: frozenset[str] = frozenset({"connections:view", "connections:use", "connections:test", "connections:manage"})
 """What can be granted on a single connection."""
 
+FOR_TYPE: Mapping[str, str] = {"linux-script": "linux-script:use"}
+"""Types whose connections ask for a grant of their own, because they run commands."""
+
 ROLES: Mapping[str, frozenset[str]] = {
     "ROLE_ADMIN": ALL_BUT_REVEAL,
     "ROLE_API_SECURITY": frozenset(

@@ -137,6 +137,37 @@ class _Calls:
         """Where the chain of the audit ends."""
         return self._send("GET", "/apiops/audit/head/")
 
+    def list_users(self) -> Any:
+        return self._send("GET", "/apiops/users/")
+
+    def create_user(
+        self, name: str, password: str, *, memberships: Sequence[Mapping[str, Any]] = (), description: str | None = None
+    ) -> Any:
+        """A new user. A membership is `{"projectName": ..., "roles": [...]}`; without a project, of every one."""
+        body = {"password": password, "memberships": list(memberships), "description": description}
+        return self._send("POST", f"/apiops/users/{_part(name)}/", body)
+
+    def update_user(self, name: str, **changes: Any) -> Any:
+        """Change what is given: `password`, `disabled`, `description`, `memberships`."""
+        return self._send("PUT", f"/apiops/users/{_part(name)}/", changes)
+
+    def delete_user(self, name: str) -> Any:
+        return self._send("DELETE", f"/apiops/users/{_part(name)}/")
+
+    def list_grants(self, project: str, connection: str) -> Any:
+        return self._send("GET", f"{_connection(project, connection)}grants/")
+
+    def grant(self, project: str, connection: str, grants: Sequence[str], *, user: str = "", token: str = "") -> Any:
+        """Grant a user, or the token of that public id, these on one connection; with none, withdraw what was."""
+        path = (
+            f"{_connection(project, connection)}grants/{f'users/{_part(user)}' if user else f'tokens/{_part(token)}'}/"
+        )
+        return self._send("PUT", path, {"grants": list(grants)}) if grants else self._send("DELETE", path)
+
+    def globalize(self, project: str, connection: str) -> Any:
+        """Move a connection to the project `admin`, for every project to use. There is no way back."""
+        return self._send("POST", f"{_connection(project, connection)}globalize/")
+
     def list_tokens(self) -> Any:
         return self._send("GET", "/apiops/tokens/")
 

@@ -28,10 +28,14 @@ from mooring.domain.records import (
     Material,
     MaterialContent,
     MaterialSecret,
+    Membership,
     Project,
     Reference,
     SealedSecret,
+    Share,
+    Standing,
     Token,
+    User,
     Worker,
 )
 from mooring.domain.sealed_places import SealedPlace
@@ -262,6 +266,50 @@ class RevokeToken:
 
 
 @record
+class SaveUser:
+    """
+    Create or replace a user; `memberships` are all from now on, or None where they stay.
+
+    `ends_sessions` revokes the tokens that the user has logged in for. Raises `NameTaken`, `Stale`.
+    """
+
+    user: User
+    is_new: bool
+    memberships: Sequence[Membership] | None
+    ends_sessions: bool
+    audit: AuditEntry
+
+
+@record
+class DeleteUser:
+    """Destroy a user with all that was granted to them, and revoke their tokens. Raises `Stale`."""
+
+    user: User
+    audit: AuditEntry
+
+
+@record
+class SaveShare:
+    """Grant on one connection what the share says; without grants, nothing. Raises `Stale`."""
+
+    share: Share
+    audit: AuditEntry
+
+
+@record
+class MoveConnection:
+    """
+    Move a connection that is still like *before* to the project that *connection* says, with its secrets.
+
+    Raises `Conflict` where a reference would find something else from there, `NameTaken`, `Stale`.
+    """
+
+    connection: Connection
+    before: Connection
+    audit: AuditEntry
+
+
+@record
 class TouchTokens:
     """When tokens were last used: token id to instant."""
 
@@ -396,7 +444,7 @@ class Forget:
 
 Change = (
     SaveConnection | DeleteConnection | SaveMaterial | DeleteMaterial | IndexReferences | NoteRequest | FinishIdempotency | CreateProject | DeleteProject | SaveEnvironment
-    | DeleteEnvironment | StartEpoch | CreateToken | RevokeToken | TouchTokens | CreateEnrolment | EnrolWorker
+    | DeleteEnvironment | StartEpoch | CreateToken | RevokeToken | SaveUser | DeleteUser | SaveShare | MoveConnection | TouchTokens | CreateEnrolment | EnrolWorker
     | ForgetWorker | SeeWorkers | SaveDataKey | RotateDataKey | Reseal | DestroyDataKey | RewrapDataKeys | SaveEnvironmentKey | ForgetEnvironmentKey | Record | SetMeta | Forget
 )  # fmt: skip
 
@@ -454,6 +502,13 @@ class Store(Protocol):
         """As of a second ago at most, as far as other nodes are concerned; so is `project`."""
 
     async def tokens(self) -> list[Token]: ...
+    async def standing(self, token: Token) -> Standing | None:
+        """What counts beside the token's own grants; None where its owner is gone or disabled. As fresh as `token`."""
+
+    async def users(self) -> list[User]: ...
+    async def user(self, name_key: str) -> User | None: ...
+    async def memberships(self, user_id: str) -> list[Membership]: ...
+    async def shares(self, connection_id: str) -> list[Share]: ...
     async def project(self, name: str) -> Project | None: ...
     async def projects(self) -> list[Project]: ...
     async def environments(self) -> list[Environment]: ...

@@ -25,16 +25,20 @@ from mooring.domain.records import (
     Material,
     MaterialContent,
     MaterialSecret,
+    Membership,
     Project,
     Reference,
     SealedSecret,
+    Share,
+    Standing,
     Token,
+    User,
     Worker,
 )
 from mooring.domain.sealed_places import SealedPlace
 from mooring.errors import Conflict, MooringError, Unavailable
 from mooring.kit.log import log
-from mooring.store import sqlite_audit, sqlite_materials, sqlite_seals, sqlite_variables
+from mooring.store import sqlite_audit, sqlite_materials, sqlite_people, sqlite_seals, sqlite_variables
 from mooring.store.audit_chain import Head, Link
 from mooring.store.base import (
     Change,
@@ -71,7 +75,9 @@ _EVERYBODYS = (
 """What fails for every change alike: trying them one by one would not help."""
 
 _CONNECTION = sqlite_materials.CONNECTION
-_TOKEN = "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash, parent"
+_TOKEN = (
+    "id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at, secret_hash, parent, user_id"
+)
 _WORKER = (
     "id, environment, name, public_key, secret_hash, incarnation, version, observed_epoch, observed_revision,"
     " lease_until, created_at"
@@ -97,6 +103,7 @@ class SqliteStore:
         self._refusal: Unavailable | None = None
         self._gone_keys: set[str] = set()
         self._tokens: dict[str, Token] = {}
+        self._standings: dict[str, Standing] = {}
         self._projects: dict[str, Project] = {}
         self._environment_names: dict[str, str] = {}
 
@@ -178,6 +185,7 @@ class SqliteStore:
         if any(type(change) not in _LEAVES_CACHES for change in changes):
             # This process is the only writer, so what it remembers is exact.
             self._tokens.clear()
+            self._standings.clear()
             self._projects.clear()
             self._environment_names.clear()
         if heads:
@@ -257,6 +265,25 @@ class SqliteStore:
 
     async def tokens(self) -> list[Token]:
         return [_token(row) for row in self._all(f"SELECT {_TOKEN} FROM tokens ORDER BY created_at, id")]
+
+    async def standing(self, token: Token) -> Standing | None:
+        found = self._standings.get(token.id)
+        if found is None:
+            asked = self._asked(sqlite_people.standing, token)
+            found = None if asked is None else _remember(self._standings, token.id, asked)
+        return found
+
+    async def users(self) -> list[User]:
+        return self._asked(sqlite_people.users)
+
+    async def user(self, name_key: str) -> User | None:
+        return self._asked(sqlite_people.user, name_key)
+
+    async def memberships(self, user_id: str) -> list[Membership]:
+        return self._asked(sqlite_people.memberships, user_id)
+
+    async def shares(self, connection_id: str) -> list[Share]:
+        return self._asked(sqlite_people.shares, connection_id)
 
     async def project(self, name: str) -> Project | None:
         found = self._projects.get(name)

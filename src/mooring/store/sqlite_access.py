@@ -25,9 +25,9 @@ def create_token(transaction: Transaction, change: CreateToken) -> Committed:
     t = change.token
     transaction.db.execute(
         "INSERT INTO tokens (id, name, owner, project, grants, created_at, expires_at, revoked_at, last_used_at,"
-        " secret_hash, parent) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        " secret_hash, parent, user_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
         (t.id, t.name, t.owner, t.project, " ".join(sorted(t.grants)), t.created_at, t.expires_at, t.revoked_at,
-         t.last_used_at, t.secret_hash, t.parent),
+         t.last_used_at, t.secret_hash, t.parent, t.user),
     )  # fmt: skip
     transaction.write_audit(change.audit)
     return Committed()

@@ -11,12 +11,12 @@ import apsw
 from pydantic_core import to_json
 
 from mooring.domain.digest import EMPTY, add, term
-from mooring.domain.names import name_key
+from mooring.domain.names import ADMIN_PROJECT, name_key
 from mooring.domain.records import AuditEntry, Connection, Deployment, Environment, Material
 from mooring.errors import Conflict
 from mooring.kit.ids import new_id
 from mooring.kit.record import record
-from mooring.store import sqlite_access, sqlite_audit, sqlite_materials, sqlite_seals, sqlite_trust
+from mooring.store import sqlite_access, sqlite_audit, sqlite_materials, sqlite_people, sqlite_seals, sqlite_trust
 from mooring.store.base import (
     Change,
     Committed,
@@ -138,7 +138,7 @@ class Transaction:
             sqlite_materials.write_references(self.db, connection.id, connection.references)
         deployments: tuple[Deployment, ...] = ()
         if connection.deploy or change.was_deployed:
-            deployments = self._desire(connection, connection.deploy, change.audit, change.expected_generation is None)
+            deployments = self.desire(connection, connection.deploy, change.audit, change.expected_generation is None)
         self.write_audit(change.audit)
         self.remember(change.idempotency, connection, deployments)
         return Committed(deployments)
@@ -188,17 +188,18 @@ class Transaction:
         if self.db.changes() != 1:
             raise Stale("the connection changed meanwhile")
         self.db.execute("DELETE FROM secrets WHERE connection = ?", (connection.id,))
+        self.db.execute("DELETE FROM shares WHERE connection = ?", (connection.id,))
         if connection.references:
             sqlite_materials.write_references(self.db, connection.id, ())
         gone = replace(connection, generation=connection.generation + 1)
-        deployments = self._desire(gone, False, change.audit, False)
+        deployments = self.desire(gone, False, change.audit, False)
         self.write_audit(change.audit)
         self.remember(change.idempotency, gone, deployments)
         return Committed(deployments)
 
     # desired state
 
-    def _desire(self, c: Connection, present: bool, audit: AuditEntry, is_new: bool) -> tuple[Deployment, ...]:
+    def desire(self, c: Connection, present: bool, audit: AuditEntry, is_new: bool) -> tuple[Deployment, ...]:
         """Every environment that may use the connection shall hold it, or let go of it."""
         deployments = []
         for environment in self.targets_of(c.project):
@@ -273,9 +274,10 @@ class Transaction:
                 for (environment,) in self.db.execute(
                     "SELECT id FROM environments e WHERE status <> 'UNPUBLISHED' AND ("
                     " NOT EXISTS (SELECT 1 FROM environment_projects p WHERE p.environment = e.id)"
-                    " OR EXISTS (SELECT 1 FROM environment_projects p WHERE p.environment = e.id AND p.project = ?))"
+                    " OR EXISTS (SELECT 1 FROM environment_projects p WHERE p.environment = e.id AND p.project = ?)"
+                    " OR EXISTS (SELECT 1 FROM projects WHERE id = ? AND name = ?))"
                     " ORDER BY id",
-                    (project,),
+                    (project, project, ADMIN_PROJECT),
                 )
             ]
         return found
@@ -308,6 +310,7 @@ class Transaction:
             raise Conflict("an environment that is bound to it alone")
         self.db.execute("DELETE FROM projects WHERE id = ?", (change.project.id,))
         self.db.execute("DELETE FROM environment_projects WHERE project = ?", (change.project.id,))
+        self.db.execute("DELETE FROM memberships WHERE project = ?", (change.project.id,))
         self._targets.clear()
         self._known_projects.clear()
         self.write_audit(change.audit)
@@ -358,7 +361,11 @@ class Transaction:
 
     def _fit_desired(self, e: Environment, at: int) -> None:
         """Make the environment's desired state what its status and its projects say."""
-        wanted = "" if not e.projects else f" AND project IN ({','.join('?' * len(e.projects))})"
+        wanted = (
+            ""
+            if not e.projects
+            else f" AND (project IN ({','.join('?' * len(e.projects))}) OR project = (SELECT id FROM projects WHERE name = '{ADMIN_PROJECT}'))"
+        )
         should = {}
         if e.status != "UNPUBLISHED":
             rows: Any = self.db.execute(
@@ -462,6 +469,7 @@ class Transaction:
 
     _makers: ClassVar[dict[type, Callable[[Transaction, Any], Committed]]] = {
         **sqlite_access.MAKERS,
+        **sqlite_people.MAKERS,
         **sqlite_materials.MAKERS,
         **sqlite_seals.MAKERS,
         SaveConnection: _save_connection,

@@ -25,6 +25,7 @@ _PATH: dict[str, dict[str, Any]] = {
     "deployment": {"schema": {**_ID_SCHEMA}, "description": "The deploymentId of an answer."},
     "token": {"schema": {**_ID_SCHEMA}, "description": "The token's public id."},
     "worker": {"schema": {**_ID_SCHEMA}, "description": "The worker's id."},
+    "user": {"schema": {**_NAME_SCHEMA}, "description": "The user's name; case does not matter."},
     "word": {
         "schema": {
             "type": "string",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mooring.domain.names import name_key
+from mooring.domain.names import ADMIN_PROJECT, name_key
 from mooring.errors import (
     ConnectionDisabled,
     ConnectionFailed,
@@ -397,8 +397,9 @@ class Pool:
     # use
 
     def entry(self, project: str, name: str) -> Entry:
-        """The connection *name* of *project*. Raises `ConnectionUnknown`."""
-        connection = self._names.get((project, name_key(name)))
+        """The connection *name* of *project*, else the global one. Raises `ConnectionUnknown`."""
+        key = name_key(name)
+        connection = self._names.get((project, key)) or self._names.get((ADMIN_PROJECT, key))
         if connection is None:
             raise ConnectionUnknown(
                 f"this worker holds no connection {project}/{name}",
