@@ -31,12 +31,17 @@ from mooring.control.tokens import system_actor
 from mooring.kit.settings import Settings
 from mooring.serve import DEV_ENVIRONMENT, DEV_PROJECT, opened_plane
 from mooring.wire.frames import LEASE_S
+from tests.canary.sinks import in_folder, in_processes
+from tests.canary.words import Search, canary
 from tests.support.services import service_state
 
 START_S = 45.0
 STOP_S = 20.0
 ANSWER_S = LEASE_S + 5.0
 LOG_TAIL = 60
+
+HOOK_SECRET = canary("hook")
+"""What the bodies of `webhook` hold: it must come to light nowhere."""
 
 CONNECTIONS = f"/apiops/projects/{DEV_PROJECT}/connections/"
 
@@ -50,7 +55,7 @@ def webhook(name: str, **more: Any) -> dict[str, Any]:
     """A small body that POST accepts, with one secret."""
     return {
         "type": "webhook", "name": name, "fullUrl": "https://hooks.example.com/in", "httpMethod": "POST",
-        "headerList": [{"name": "Authorization", "value": "Bearer hook-secret"}], **more,
+        "headerList": [{"name": "Authorization", "value": f"Bearer {HOOK_SECRET}"}], **more,
     }  # fmt: skip
 
 
@@ -225,6 +230,14 @@ class Dev:
             path = "/".join(quote(part, safe="") for part in (project, connection, operation))
             return client.post(f"http://worker/v1/{path}", json=dict(body))
 
+    def keeps_its_secrets(self) -> None:
+        """No canary lies in its folder, its log, or the arguments and environments of its processes."""
+        search, findings = Search(), []
+        if self._process is not None and self._process.poll() is None:
+            findings += in_processes(search, self._process.pid)
+        findings += in_folder(search, self.data_dir)
+        assert not findings, f"a canary came to light: {findings}"
+
     def log_tail(self, lines: int = LOG_TAIL) -> str:
         """The last lines of the log, without the administrator's token."""
         if not self.log_file.exists():
@@ -241,6 +254,7 @@ def running_dev(settings: Mapping[str, str] | None = None) -> Iterator[Dev]:
     try:
         running.start()
         yield running
+        running.keeps_its_secrets()
     finally:
         running.stop()
         shutil.rmtree(running.data_dir, ignore_errors=True)
