@@ -180,6 +180,11 @@ async def rewrap(settings: Settings, *, file: Path | None, kms: str | None, envi
     store = SqliteStore(settings.data_dir)
     await store.open()
     try:
+        if await store.data_keys():
+            ring, fresh = await _opened_ring(store, before)
+            store.hang_audit(ring.derived(AUDIT))
+            for key in fresh:
+                await store.commit(SaveDataKey(key))
         await rewrapping.rewrap(store, before, after)
     finally:
         await store.close()

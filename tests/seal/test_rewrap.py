@@ -55,6 +55,18 @@ async def test_a_new_key_in_the_same_file(tmp_path: Path) -> None:
         assert plane.ring.locked is not None
 
 
+async def test_the_audit_stays_whole(tmp_path: Path) -> None:
+    """The change itself hangs on the chain, whose key survives it."""
+    await stored(tmp_path)
+
+    await serve.rewrap(Settings(data_dir=tmp_path), file=None, kms=None, environment=False)
+    async with opened_here(tmp_path) as opened, client_of(opened.plane, opened.token) as http:
+        actions = [each["action"] for each in (await http.get("/apiops/audit/")).json()["resultList"]]
+    verdict = await serve.check_audit(Settings(data_dir=tmp_path), None, None)
+
+    assert verdict.wrong is None and "rewrap" in actions
+
+
 async def test_it_may_end_between_the_database_and_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next start finds the key that the database is wrapped by, and puts it in its place."""
     token, before = await stored(tmp_path)
