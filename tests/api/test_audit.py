@@ -129,6 +129,7 @@ async def test_what_changes_nothing_leaves_none(http: httpx2.AsyncClient) -> Non
     assert len(await entries(http)) == before
 
 
+@pytest.mark.reveals
 async def test_each_reveal_leaves_one_entry(http: httpx2.AsyncClient, plane: Any, token_with: Any) -> None:
     """Who read which secrets, by their keys."""
     done(await http.post(connection_path("hook"), json=webhook("hook")))
