@@ -123,7 +123,7 @@ def test_no_secret_comes_to_light_anywhere(life: Dev) -> None:
     ask("POST", "/apiops/data-keys/rotate/")
     for path in (
         f"/apiops/projects/{DEV_PROJECT}/connections/", f"/apiops/projects/{DEV_PROJECT}/environments/", "/readyz",
-        "/apiops/audit/?limit=1000", "/apiops/workers/", "/apiops/tokens/", "/apiops/data-keys/",
+        "/apiops/audit/?limit=1000", "/apiops/audit/export/", "/apiops/audit/head/", "/apiops/workers/", "/apiops/tokens/", "/apiops/data-keys/",
     ):  # fmt: skip
         ask("GET", path)
     shown = [
