@@ -304,13 +304,17 @@ async def check_audit(settings: Settings, copy: Path | None, kept: dict[str, Any
         raise Unavailable(f"there is no {path.name} in {settings.data_dir}", hint="Give --data-dir.")
     try:
         with contextlib.closing(sqlite_audit.read_only(path)) as db:
-            ring = await open_ring(provider_of(settings), sqlite_seals.data_keys(db))
-            chain = Chain(ring.derived(AUDIT))
+            keys = sqlite_seals.data_keys(db)
+            if not any(key.is_root for key in keys):
+                raise Unavailable(
+                    "there is no chain to check yet", hint="It begins when this version starts on the data."
+                )
+            chain = Chain((await open_ring(provider_of(settings), keys)).derived(AUDIT))
             if copy is not None:
                 with copy.open(encoding="utf-8") as lines:
                     return chain.verify(*read_copy(lines), head)
             return sqlite_audit.verified(db, chain, head)
-    except (OSError, sqlite_audit.Error) as exc:
+    except (OSError, UnicodeDecodeError, sqlite_audit.Error) as exc:
         raise Unavailable(f"the audit cannot be read ({type(exc).__name__})", hint="Check who may read it.") from exc
 
 

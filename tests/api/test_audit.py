@@ -13,11 +13,17 @@ from typer.testing import CliRunner
 
 from mooring.api.routes import ROUTES
 from mooring.cli.main import app
+from mooring.control.audit import read_copy
+from mooring.control.auditing import entry
+from mooring.control.tokens import system_actor
+from mooring.errors import BadRequest
 from mooring.kit.settings import Settings
+from mooring.sdk.client import Client
 from mooring.serve import check_audit
+from mooring.store.base import Record
 from tests.api.answers import done, listed, one, problems, refusal
 from tests.support.keystores import authority
-from tests.support.plane import DEV_PROJECT, client_of, connection_path, email, opened_here, webhook
+from tests.support.plane import DEV_PROJECT, Dev, client_of, connection_path, email, opened_here, webhook
 
 AUDIT = "/apiops/audit/"
 
@@ -300,6 +306,54 @@ async def test_a_copy_can_be_checked(http: httpx2.AsyncClient, opened: Any, what
     verdict = await check_audit(Settings(data_dir=opened.data_dir), copy, None)
 
     assert (verdict.wrong is None) is (what == "as it was")
+
+
+async def test_a_copy_of_a_part_says_that_it_can_not_be_checked(http: httpx2.AsyncClient, opened: Any) -> None:
+    """It has no links, which would tell how much others do, and is not called bent."""
+    done(await http.post(connection_path("hook"), json=webhook("hook")))
+    copy = opened.data_dir.parent / "copy.ndjson"
+    copy.write_text((await http.get(f"{AUDIT}export/", params={"projectName": DEV_PROJECT})).text, "utf-8")
+
+    with pytest.raises(BadRequest, match="a part of the audit"):
+        await check_audit(Settings(data_dir=opened.data_dir), copy, None)
+
+    assert '"link"' not in copy.read_text("utf-8")
+
+
+def test_the_client_s_copy_can_be_checked(dev: Dev) -> None:
+    """Also where texts hold what some take for the end of a line."""
+    done(dev.api.post(connection_path("lines"), json=webhook("lines")))
+    done(dev.api.put(connection_path("lines"), json=webhook("lines", description="one \u2028 two \u0085 three")))
+    with Client(dev.url, dev.token) as client:
+        lines = list(client.export_audit())
+
+    links, records = read_copy(lines)
+
+    assert links[-1].last == records[-1][0] == len(records)
+
+
+async def test_a_change_that_fits_no_entry_is_named_all_the_same(http: httpx2.AsyncClient, opened: Any) -> None:
+    """Its values are left out, and a copy of it is whole."""
+    name = "X-" + "n" * 9000
+    done(await http.post(connection_path("hook"), json=webhook("hook")))
+    await opened.plane.store.commit(
+        Record(entry(system_actor(), "update", "connection", "con_1", "x", changes={f"headerList/{name}": (1, 2)}))
+    )
+    copy = opened.data_dir.parent / "copy.ndjson"
+    copy.write_text(await exported(http), "utf-8")
+
+    assert (await newest(http))["changed"] == [f"headerList/{name}"]
+    assert (await check_audit(Settings(data_dir=opened.data_dir), copy, None)).wrong is None
+
+
+async def test_the_same_environment_again_leaves_none(http: httpx2.AsyncClient) -> None:
+    """As with connections."""
+    done(await http.post("/apiops/environments/staging/", json={"description": "a", "projects": [DEV_PROJECT]}))
+    before = await newest(http)
+
+    done(await http.put("/apiops/environments/staging/", json={"description": "a", "projects": [DEV_PROJECT]}))
+
+    assert await newest(http) == before
 
 
 async def test_the_command_line_checks_while_the_control_plane_runs(http: httpx2.AsyncClient, opened: Any) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import apsw
 import pytest
 
+from mooring.errors import Unavailable
 from mooring.store import sqlite_audit
-from mooring.store.audit_chain import KEY_BYTES, Chain, Head, Verdict
+from mooring.store.audit_chain import KEY_BYTES, Chain, Head, Row, Verdict
 from mooring.store.base import Record
 from mooring.store.sqlite import SqliteStore
 from tests.store import makers as m
@@ -75,6 +76,13 @@ BENT: dict[str, tuple[str, int]] = {
     "a changed field": ("UPDATE audit SET actor = 'eve' WHERE seq = 6", 6),
     "a changed instant": ("UPDATE audit SET at = at + 1 WHERE seq = 2", 2),
     "changed values": ("""UPDATE audit SET changes = '{"host":{"old":"a","new":"b"}}' WHERE seq = 4""", 4),
+    "text that is bytes now": ("UPDATE audit SET name = CAST(name AS BLOB) WHERE seq = 6", 6),
+    "text that is none any more": ("UPDATE audit SET name = CAST(x'ff41' AS TEXT) WHERE seq = 6", 6),
+    "bytes that are no text": ("UPDATE audit SET name = x'ff' WHERE seq = 6", 6),
+    "a link of other kinds": (
+        "UPDATE audit_links SET tags = CAST(x'ff' AS TEXT), mac = 7, first = 'x' WHERE last = 8",
+        5,
+    ),
     "a removed record": ("DELETE FROM audit WHERE seq = 7", 7),
     "the first records removed": ("DELETE FROM audit WHERE seq <= 2", 1),
     "a link and its records removed": ("DELETE FROM audit WHERE seq = 4; DELETE FROM audit_links WHERE last = 4", 4),
@@ -165,6 +173,58 @@ async def test_entries_of_a_version_without_a_chain_are_anchored(tmp_path: Path)
     with closing(apsw.Connection(str(tmp_path / "mooring.db"))) as db:
         db.execute("UPDATE audit SET name = 'x' WHERE seq = 2")
     assert checked(tmp_path).seq == 2
+
+
+async def test_anchoring_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that ends in the middle of it leaves no part without a link for ever; the next one anchors everything."""
+    monkeypatch.setattr(sqlite_audit, "MAX_COVERED", 2)
+    await written(tmp_path, (5,), key=None)
+    written_so_far = []
+
+    def broken_off(writer: sqlite_audit.Writer, db: apsw.Connection, rows: list[Row]) -> None:
+        if written_so_far:
+            raise apsw.IOError
+        written_so_far.append(rows)
+        before(writer, db, rows)
+
+    before = sqlite_audit.Writer._write
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_audit.Writer, "_write", broken_off)
+        store = SqliteStore(tmp_path)
+        await store.open()
+        with pytest.raises(Unavailable):
+            store.hang_audit(KEY)
+        await store.close()
+
+    await written(tmp_path, (1,))
+
+    assert written_so_far
+    assert (checked(tmp_path).wrong, checked(tmp_path).entries) == (None, 6)
+
+
+async def test_a_number_that_somebody_else_took_stops_nobody(tmp_path: Path) -> None:
+    """While it runs, a record is added from outside: writing goes on behind it, and a check names it."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    store.hang_audit(KEY)
+    await store.commit(Record(m.entry()))
+    with closing(apsw.Connection(str(tmp_path / "mooring.db"))) as db:
+        db.execute(BENT["a record added at the end"][0].replace("SELECT 11", "SELECT 2"))
+
+    with pytest.raises(Unavailable):
+        await store.commit(Record(m.entry()))
+    await store.commit(Record(m.entry()))
+
+    await store.close()
+    assert checked(tmp_path).seq == 2
+
+
+async def test_an_audit_that_was_written_anew_and_grew_is_told_from_one_that_was_cut(folder: Path) -> None:
+    """No link ends where the kept head says, and the chain goes further."""
+    verdict = checked(folder, Head(9, 0, b"x" * 32))
+
+    assert verdict.seq == 9
+    assert verdict.wrong is not None and "written anew" in verdict.wrong
 
 
 async def test_records_that_others_added_are_not_covered_up(folder: Path, db: apsw.Connection) -> None:

@@ -16,6 +16,7 @@ from mooring.store.audit_chain import COLUMNS, EMPTY, Head, Link, Row
 from mooring.store.base import Store
 from mooring.wire.envelope import dumps
 
+EVERYTHING = AuditFilter()
 ENTRY, LINK = "entry", "link"
 """What a line of a copy holds."""
 
@@ -50,7 +51,7 @@ class Audit:
         """
         A copy, oldest first: lines of JSON, an entry or a link of the chain each.
 
-        With every entry in it, `mooring audit verify --file` can check it. Raises as `find` does.
+        One of everything has the links, and `mooring audit verify --file` can check it. Raises as `find` does.
         """
         wanted = await self._allowed(actor, project_name, wanted)
         return self._lines(wanted)
@@ -59,7 +60,8 @@ class Audit:
         async for link, entries in self._store.audit_records(wanted):
             for entry in entries:
                 yield dumps({ENTRY: entry}) + "\n"
-            yield dumps({LINK: _link_shown(link)}) + "\n"
+            if wanted == EVERYTHING:  # a part can not be checked, and links tell how much others do
+                yield dumps({LINK: _link_shown(link)}) + "\n"
 
     def head(self, actor: Actor) -> dict[str, Any]:
         """Where the chain ends now. Raises `NotPermitted`."""
@@ -125,6 +127,11 @@ def read_copy(lines: Iterable[str]) -> tuple[list[Link], list[tuple[int, Row]]]:
                 records.append((entry["seq"], _row(entry)))
         except (ValueError, KeyError, TypeError):
             raise BadRequest(f"line {number} of the copy is not one of an audit") from None
+    if records and not links:
+        raise BadRequest(
+            "the copy is one of a part of the audit, which can not be checked",
+            hint="Make one without conditions, with a token that sees every project.",
+        )
     return links, records
 
 

@@ -83,8 +83,8 @@ def _named(value: Any) -> dict[str, Any] | None:
     return named if len(named) == len(value) else None
 
 
-def _told(changes: Mapping[str, Change]) -> str:
-    """As JSON, bounded: an audit is no second copy of everything."""
+def _told(changes: Mapping[str, Change]) -> str | None:
+    """As JSON, bounded: an audit is no second copy of everything. None where nothing is short enough."""
     told: dict[str, Any] = {}
     left = MAX_CHANGES
     for name in sorted(changes):
@@ -93,7 +93,7 @@ def _told(changes: Mapping[str, Change]) -> str:
         if left < 0:
             break
         told[name] = {"old": old, "new": new}
-    return to_json(told).decode()
+    return to_json(told).decode() if told else None
 
 
 def _bounded(value: Any) -> Any:

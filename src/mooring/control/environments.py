@@ -95,12 +95,11 @@ class Environments:
             before, name=name, description=description, type=type_name or before.type, status=status or before.status,
             access_url=access_url, projects=before.projects if projects is None else await self._project_ids(projects),
         )  # fmt: skip
-        change = SaveEnvironment(
-            after,
-            False,
-            entry(actor, "update", "environment", before.id, name, changes=_changes(before, after)),
-            self._watch,
-        )
+        changes = _changes(before, after)
+        if not changes:
+            return before
+        audit = entry(actor, "update", "environment", before.id, name, changes=changes)
+        change = SaveEnvironment(after, False, audit, self._watch)
         try:
             await destinations.commit_watched(self._store, actor, change, "/projects", _WIDER)
         except NameTaken:
@@ -136,8 +135,14 @@ class Environments:
 
 
 def _changes(before: Environment, after: Environment) -> dict[str, Change]:
-    shown = ("name", "description", "type", "status", "access_url", "projects")
-    return difference(*({field: getattr(each, field) for field in shown} for each in (before, after)))
+    was, now = (
+        {
+            "name": each.name, "description": each.description, "type": each.type, "status": each.status,
+            "accessUrl": each.access_url, "projects": sorted(each.projects),
+        }
+        for each in (before, after)
+    )  # fmt: skip
+    return difference(was, now)
 
 
 def _missing(name: str) -> NotFound:

@@ -245,7 +245,11 @@ class Client(_Calls):
                 if response.status_code >= 300:
                     response.read()
                     _read(response)
-                yield from response.iter_lines()
+                rest = ""
+                for text in response.iter_text():
+                    # Lines end with \n alone here: texts may hold what else is taken for the end of a line.
+                    *lines, rest = (rest + text).split("\n")
+                    yield from lines
         except httpx2.HTTPError as exc:
             raise _unreachable(self._url, exc) from exc
 

@@ -43,6 +43,12 @@ class Link:
     tags: bytes
     mac: bytes
 
+    def is_well_formed(self) -> bool:
+        """Whether its values are of the kinds that links have; in a database that others write they may be any."""
+        return [type(value) for value in (self.first, self.last, self.at, self.tags, self.mac)] == [
+            int, int, int, bytes, bytes,
+        ]  # fmt: skip
+
 
 @record
 class Head:
@@ -106,6 +112,9 @@ class Chain:
                     told = f"record {kept.seq} ends a link that is not the one of the kept head: the audit was written anew"
                     return Verdict(head.seq, count, head, told, kept.seq)
                 seen = True
+        if not seen and kept is not None and head.seq > kept.seq:
+            told = f"no link ends at record {kept.seq}, as that of the kept head did: the audit was written anew"
+            return Verdict(head.seq, count, head, told, kept.seq)
         if not seen and kept is not None:
             told = f"the kept head says that there is a record {kept.seq}; the chain ends at {head.seq}: its end was cut off"
             return Verdict(head.seq, count, head, told, head.seq + 1)
@@ -118,6 +127,8 @@ class Chain:
     def _wrong(self, link: Link, head: Head, walk: _Walk) -> tuple[int, str] | None:
         """The number of the first bad record that *link* covers, and what is wrong."""
         first = head.seq + 1
+        if not link.is_well_formed():
+            return first, f"the link that record {first} hangs on was changed"
         if link.first != first:
             told = f"the link that record {first} hangs on is missing: the next one begins at {link.first}"
             return first, told
@@ -132,7 +143,10 @@ class Chain:
                 if extra is not None:
                     return extra, f"record {extra} hangs on no link: it was added from outside"
                 return seq, f"record {seq} is missing"
-            if self._tag(seq, found[1]) != link.tags[place * TAG_BYTES : (place + 1) * TAG_BYTES]:
+            if (
+                not _is_well_formed(found[1])
+                or self._tag(seq, found[1]) != link.tags[place * TAG_BYTES : (place + 1) * TAG_BYTES]
+            ):
                 return seq, f"record {seq} was changed"
         return None
 
@@ -147,6 +161,11 @@ class Chain:
         digest.update(before)
         digest.update(tags)
         return digest.digest()
+
+
+def _is_well_formed(row: Row) -> bool:
+    """Whether the values are of the kinds that entries have: bytes would look to a tag like the text that they spell."""
+    return all(value is None or type(value) in (str, int) for value in row)
 
 
 class _Walk:

@@ -227,9 +227,9 @@ class SqliteStore:
             transaction.flush()
             db.execute("COMMIT")
         except BaseException:
-            self._audit.rolled_back()
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            self._audit.rolled_back(db)
             raise
         self._audit.committed()
         return results, transaction.heads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,14 +60,15 @@ class Writer:
         if self._is_hanging:
             return
         self._is_hanging, self.head = True, EMPTY
-        waiting: list[Row] = []
-        for _, row in records(db):
-            waiting.append(row)
-            if len(waiting) == MAX_COVERED:
+        with db:  # all or nothing: what an interrupted start left over would never get a link
+            waiting: list[Row] = []
+            for _, row in records(db):
+                waiting.append(row)
+                if len(waiting) == MAX_COVERED:
+                    self._write(db, waiting)
+                    waiting = []
+            if waiting:
                 self._write(db, waiting)
-                waiting = []
-        if waiting:
-            self._write(db, waiting)
 
     def numbered(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         """*rows* with the numbers that come next."""
@@ -85,15 +87,18 @@ class Writer:
             self.head = self._after
             self._rows = []
 
-    def rolled_back(self) -> None:
-        """The transaction never was."""
+    def rolled_back(self, db: apsw.Connection) -> None:
+        """The transaction never was. Where somebody else wrote a record with the number that was next, go on behind it."""
         self._rows = []
+        with contextlib.suppress(apsw.Error):  # whoever asked hears of what went wrong first
+            last: Any = db.execute("SELECT max(seq) FROM audit").get
+            if (last or 0) > self.head.seq:
+                self.head = Head(last, self.head.at, self.head.mac)
 
     def _write(self, db: apsw.Connection, rows: list[Row]) -> None:
         assert self._chain is not None
         self._rows = rows
-        with db:
-            self.flush(db)
+        self.flush(db)
         self.committed()
 
     def _insert(self, db: apsw.Connection, link: Link) -> None:
@@ -110,18 +115,29 @@ class Writer:
 
 
 def records(db: apsw.Connection, after: int = 0) -> Iterator[tuple[int, Row]]:
-    """Every record beyond number *after*, in order."""
-    last: int | None = None if after == 0 else after
+    """Every record beyond number *after*, in order; one whose text is none any more comes as bytes."""
+    last = after if after else -(2**62)
     while True:
-        rows: Any = db.execute(
-            f"SELECT {_FIELDS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
-            (-(2**62) if last is None else last, PAGE),
-        ).fetchall()
+        numbers: Any = db.execute("SELECT seq FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (last, PAGE)).fetchall()
+        if not numbers:
+            return
+        span = (last, numbers[-1][0])
+        try:
+            rows: Any = db.execute(
+                f"SELECT {_FIELDS} FROM audit WHERE seq > ? AND seq <= ? ORDER BY seq", span
+            ).fetchall()
+        except UnicodeDecodeError:
+            rows = [_row_of(db, seq) for (seq,) in numbers]
         for seq, *row in rows:
             yield seq, row
-        if len(rows) < PAGE:
-            return
-        last = rows[-1][0]
+        last = span[1]
+
+
+def _row_of(db: apsw.Connection, seq: int) -> Any:
+    try:
+        return db.execute(f"SELECT {_FIELDS} FROM audit WHERE seq = ?", (seq,)).get
+    except UnicodeDecodeError:
+        return (seq, *[b""] * len(COLUMNS))
 
 
 def links(db: apsw.Connection, after: int = 0) -> Iterator[Link]:
@@ -129,7 +145,10 @@ def links(db: apsw.Connection, after: int = 0) -> Iterator[Link]:
     last = after if after else -(2**62)
     while True:
         rows: Any = db.execute(
-            f"SELECT {_LINK} FROM audit_links WHERE last > ? ORDER BY last LIMIT ?", (last, PAGE)
+            # Cast: in a database that others write, there may be anything in any column.
+            "SELECT CAST(first AS INTEGER), last, CAST(at AS INTEGER), CAST(tags AS BLOB), CAST(mac AS BLOB)"
+            " FROM audit_links WHERE last > ? ORDER BY last LIMIT ?",
+            (last, PAGE),
         ).fetchall()
         for row in rows:
             yield Link(*row)
@@ -161,6 +180,7 @@ def linked(db: apsw.Connection, wanted: AuditFilter, after: int) -> list[tuple[L
     ).fetchall()
     if not rows:
         return []
+    rows = [rows[0], *(row for row in rows[1:] if row[1] - after <= MAX_COVERED)]  # in bounded memory
     conditions, values = _conditions(wanted)
     entries: Any = db.execute(
         f"SELECT {_FIELDS} FROM audit WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq",
