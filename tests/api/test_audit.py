@@ -22,8 +22,17 @@ from mooring.sdk.client import Client
 from mooring.serve import check_audit
 from mooring.store.base import Record
 from tests.api.answers import done, listed, one, problems, refusal
-from tests.support.keystores import authority
-from tests.support.plane import DEV_PROJECT, Dev, client_of, connection_path, email, opened_here, webhook
+from tests.support.keystores import authority, keystore, keystores_path
+from tests.support.plane import (
+    DEV_ENVIRONMENT,
+    DEV_PROJECT,
+    Dev,
+    client_of,
+    connection_path,
+    email,
+    opened_here,
+    webhook,
+)
 
 AUDIT = "/apiops/audit/"
 
@@ -198,6 +207,33 @@ async def test_an_environment_says_what_changed(http: httpx2.AsyncClient) -> Non
     done(await http.put("/apiops/environments/staging/", json={"description": "b"}))
 
     assert (await newest(http, noun="environment"))["changes"] == {"description": {"old": "a", "new": "b"}}
+
+
+async def test_a_keystore_says_what_changed(http: httpx2.AsyncClient) -> None:
+    """Public values before and after; of its file the fingerprints, by environment; nothing of what stays."""
+    done(await http.post(keystores_path(), json=keystore("mine", authority().pem())))
+
+    done(await http.put(keystores_path("mine"), json={**keystore("mine", authority("b").pem()), "description": "new"}))
+
+    changes = (await newest(http, noun="keystore"))["changes"]
+    file = changes.pop(f"{DEV_ENVIRONMENT}/file")
+    assert changes == {"description": {"old": None, "new": "new"}}
+    assert file["old"] != file["new"]
+    assert len(file["old"]["fingerprint"]) == len(file["new"]["fingerprint"]) == 4
+
+
+async def test_a_variable_says_that_its_value_changed(http: httpx2.AsyncClient) -> None:
+    """By fingerprints, everywhere; the value stands in no entry."""
+    path = f"/apiops/projects/{DEV_PROJECT}/environmentVariables/KEY/"
+    body = {"name": "KEY", "global": True, "globalValue": "canary-one", "globalVisible": False}
+    (await http.post(path, json=body)).raise_for_status()
+
+    (await http.put(path, json={**body, "globalValue": "canary-two"})).raise_for_status()
+
+    (place, change), *others = (await newest(http, noun="variable"))["changes"].items()
+    assert (place, others) == ("everywhere/value", [])
+    assert change["old"]["fingerprint"] != change["new"]["fingerprint"]
+    assert "canary" not in await exported(http)
 
 
 async def test_an_entry_says_who_and_from_where(http: httpx2.AsyncClient, plane: Any) -> None:

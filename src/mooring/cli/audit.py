@@ -111,7 +111,9 @@ def _kept(path: Path) -> Any:
 
 def _changes(entry: dict[str, Any]) -> str:
     told = []
-    for field in entry["changed"]:
+    for field in dict.fromkeys((*entry["changed"], *entry["changes"])):
+        if field not in entry["changes"] and any(each.rsplit("/", 1)[-1] == field for each in entry["changes"]):
+            continue  # told for each environment
         change = entry["changes"].get(field)
         told.append(field if change is None else f"{field}: {_value(change.get('old'))} → {_value(change.get('new'))}")
     return ", ".join(told)

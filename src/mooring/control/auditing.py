@@ -28,7 +28,7 @@ def entry(
     changed: tuple[str, ...] = (),
     changes: Mapping[str, Change] | None = None,
 ) -> AuditEntry:
-    """What *actor* does now: the names of what it changed, or these with the values before and after."""
+    """What *actor* does now; *changed* are the names of what it changed, where *changes* does not name them itself."""
     return AuditEntry(
         now_ms(),
         actor.name,
@@ -40,7 +40,7 @@ def entry(
         noun_id,
         name,
         project,
-        tuple(sorted(changes)) if changes is not None else changed,
+        changed or tuple(sorted(changes or ())),
         _told(changes) if changes else None,
     )
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from mooring.control import destinations
 from mooring.control.access import project_in, require
-from mooring.control.auditing import entry
+from mooring.control.auditing import Change, entry
 from mooring.control.connections import Ask
 from mooring.control.deployments import Deployments
+from mooring.control.material_changes import material_changes
 from mooring.control.parcels import material_place
 from mooring.control.references import named
 from mooring.control.retrying import undisturbed
@@ -167,9 +168,10 @@ class Materials:
     ) -> str:  # fmt: skip
         """As `save`, with *contents* that are sealed already."""
         action = "create" if before is None else "update"
+        changes = await self._changes(before, material, contents, secrets, dropped) if before is not None else None
         change = SaveMaterial(
             material, before.generation if before else None, contents, secrets, dropped,
-            entry(actor, action, material.noun, material.id, material.name, project=material.project, changed=tuple(changed)),
+            entry(actor, action, material.noun, material.id, material.name, project=material.project, changed=tuple(changed), changes=changes),
             self._idempotency(actor, ask), self._watch if material.noun in _CONTENT_FIELD else None,
         )  # fmt: skip
         try:
@@ -185,6 +187,16 @@ class Materials:
         if before is not None and not deployments:
             deployments = await self._standing(material)
         return await self._answer(actor, material, environments, deployments, ask, warnings)
+
+    async def _changes(
+        self, before: Material, after: Material, contents: Sequence[MaterialContent], secrets: Sequence[MaterialSecret],
+        dropped: Sequence[tuple[str, str]],
+    ) -> dict[str, Change]:  # fmt: skip
+        """What an update changes, for the audit."""
+        names = await self._store.environment_names()
+        had = await self._store.material_contents(before.id)
+        held = await self._store.material_secrets(before.id)
+        return material_changes(self._ring, names, before, after, had, contents, held, secrets, dropped)
 
     async def unchanged(self, actor: Actor, material: Material, environments: Iterable[str], ask: Ask) -> str:
         """Nothing to store: how those that use it stand."""
