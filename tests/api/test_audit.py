@@ -35,6 +35,7 @@ from tests.support.plane import (
 )
 
 AUDIT = "/apiops/audit/"
+PASSWORD = "a long enough password"
 
 
 async def entries(http: httpx2.AsyncClient, **filters: Any) -> list[dict[str, Any]]:
@@ -105,10 +106,23 @@ async def _everything(http: httpx2.AsyncClient) -> list[tuple[str, httpx2.Respon
         "/apiops/workers/enrolments", "POST", "/apiops/workers/enrolments/", json={"environmentName": "development"}
     )
     await ask("/apiops/data-keys/rotate", "POST", "/apiops/data-keys/rotate/")
+    user, mail = "/apiops/users/ada/", connection_path("shared")
+    await ask("/apiops/users/{user}", "POST", user, json={"password": PASSWORD})
+    await ask("/apiops/users/{user}", "PUT", user, json={"description": "x"})
+    await http.post(mail, json=email("shared"))
+    other = (await http.post("/apiops/tokens/", json={"name": "theirs"})).json()["resultList"][0]["id"]
+    for kind, subject in (("user", "ada"), ("token", other)):
+        share = route(f"/connections/{{name}}/grants/{kind}s/{{{kind}}}")
+        await ask(share, "PUT", f"{mail}grants/{kind}s/{subject}/", json={"grants": ["connections:view"]})
+        await ask(share, "DELETE", f"{mail}grants/{kind}s/{subject}/")
+    await http.post("/apiops/projects/admin/", json={})
+    await ask(route("/connections/{name}/globalize"), "POST", f"{mail}globalize/")
+    await ask("/apiops/users/{user}", "DELETE", user)
     return made
 
 
 ELSEWHERE = {
+    "PUT /apiops/account/password": "below: is asked by a user",
     "DELETE /apiops/workers/{worker}": "tests/control: needs a worker",
     "POST /worker/v1/enrol": "tests/e2e: is asked by workers",
 }
@@ -234,6 +248,35 @@ async def test_a_variable_says_that_its_value_changed(http: httpx2.AsyncClient) 
     assert (place, others) == ("everywhere/value", [])
     assert change["old"]["fingerprint"] != change["new"]["fingerprint"]
     assert "canary" not in await exported(http)
+
+
+async def test_a_user_says_what_changed(http: httpx2.AsyncClient) -> None:
+    """Roles by project before and after; of the password only that it did."""
+    first, second = ({"projectName": DEV_PROJECT, "roles": [role]} for role in ("ROLE_VIEWER", "ROLE_ADMIN"))
+    done(await http.post("/apiops/users/ada/", json={"password": PASSWORD, "memberships": [first]}))
+
+    done(await http.put("/apiops/users/ada/", json={"password": f"{PASSWORD}er", "memberships": [second]}))
+
+    found = await newest(http, noun="user")
+    place = f"memberships/{DEV_PROJECT}"
+    assert found["changes"] == {place: {"old": ["ROLE_VIEWER"], "new": ["ROLE_ADMIN"]}}
+    assert found["changed"] == [place, "password"]
+
+
+async def test_a_user_s_own_password_leaves_one_entry(http: httpx2.AsyncClient, plane: Any) -> None:
+    """It says who, and not what."""
+    done(await http.post("/apiops/users/ada/", json={"password": PASSWORD}))
+    login = {"grant_type": "client_credentials", "client_id": "ada", "client_secret": PASSWORD}
+    token = (await http.post("/apiops/auth/token", data=login)).json()["access_token"]
+    before = len(await entries(http, noun="user"))
+
+    async with client_of(plane, token) as ada:
+        body = {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD}er"}
+        done(await ada.put("/apiops/account/password/", json=body))
+
+    found = await entries(http, noun="user")
+    assert (len(found) - before, found[0]["actor"], found[0]["changed"]) == (1, "ada", ["password"])
+    assert PASSWORD not in json.dumps(found)
 
 
 async def test_an_entry_says_who_and_from_where(http: httpx2.AsyncClient, plane: Any) -> None:

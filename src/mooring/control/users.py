@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mooring.control.access import require
-from mooring.control.auditing import entry
+from mooring.control.auditing import difference, entry
 from mooring.control.passwords import MIN_LENGTH, Passwords
 from mooring.domain.names import name_key, why_not_a_name
 from mooring.domain.records import Actor, Membership, User
@@ -78,20 +79,22 @@ class Users:
         user = await self.named(name)
         await self._check_reach(actor, user)
         memberships = None if roles is None else await self._memberships(actor, roles)
-        changed = [] if memberships is None else [*_named(memberships)]
         after = replace(user, updated_at=now_ms())
         if description is not None:
             after = replace(after, description=description)
-            changed.append("description")
-        if disabled is not None and disabled != user.disabled:
+        if disabled is not None:
             after = replace(after, disabled=disabled)
-            changed.append("disabled")
+        had = await self._store.memberships(user.id)
+        names = {project.id: project.name for project in await self._store.projects()}
+        changes = difference(_told(user, had, names), _told(after, had if memberships is None else memberships, names))
+        if not changes and password is None:
+            return user
         if password is not None:
             _check_password(password, "password")
             after = replace(after, password_hash=await self._passwords.hash(password))
-            changed.append("password")
         ends = password is not None or after.disabled
-        said = entry(actor, "update", "user", user.id, user.name, changed=tuple(sorted(changed)))
+        changed = tuple(sorted({*changes, *(("password",) if password is not None else ())}))
+        said = entry(actor, "update", "user", user.id, user.name, changed=changed, changes=changes)
         await self._save(SaveUser(after, False, memberships, ends, said))
         return after
 
@@ -170,3 +173,12 @@ def _check_password(password: str, field: str) -> None:
 
 def _named(memberships: Sequence[Membership]) -> tuple[str, ...]:
     return ("memberships",) if memberships else ()
+
+
+def _told(user: User, memberships: Sequence[Membership], projects: Mapping[str, str]) -> dict[str, Any]:
+    """What the audit compares; the roles by project."""
+    roles = {
+        f"memberships/{projects.get(each.project, each.project) if each.project else 'everywhere'}": sorted(each.roles)
+        for each in memberships
+    }
+    return {"description": user.description, "disabled": user.disabled, **roles}
