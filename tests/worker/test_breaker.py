@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mooring.errors import CircuitOpen, Misconfigured, Rejected, Unreachable
+from mooring.errors import CircuitOpen, EgressDenied, Misconfigured, Rejected, Unreachable
 from mooring.testing.live import connected
 from mooring.worker.breaker import Breaker, BreakerSettings
 from mooring.worker.guard import Guard
@@ -82,6 +82,18 @@ def test_a_wrong_request_does_not_count(breaker: Breaker) -> None:
     fail(breaker, 10, Misconfigured("no such table"))
 
     assert breaker.circuit == "closed"
+
+
+def test_a_denied_address_says_nothing_about_the_system(breaker: Breaker, clock: Clock) -> None:
+    """It opens no circuit, and closes none."""
+    fail(breaker, 20, EgressDenied("denied"))
+    before = breaker.circuit
+    fail(breaker, 3)
+    clock.now += 30
+
+    breaker.failed(breaker.admit(), EgressDenied("denied"))
+
+    assert (before, breaker.circuit) == ("closed", "half_open")
 
 
 def test_after_the_pause_one_attempt_is_let_through(breaker: Breaker, clock: Clock) -> None:

@@ -661,3 +661,24 @@ async def test_a_listing_says_how_each_one_is(pool: Pool) -> None:
 def test_a_request_may_be_an_object() -> None:
     """What operations take is a class of its own."""
     assert Say(text="x").times == 1
+
+
+# where it may connect to
+
+
+async def test_a_denied_address_fails_the_deployment(pool: Pool) -> None:
+    """The reason says whose move it is, the message what to set."""
+    await pool.put(put(host="127.0.0.1"))
+
+    assert state(pool)[:2] == ("failed", "EGRESS_DENIED")
+    assert "MOORING_EGRESS_LOOPBACK" in pool.entry("P", "toy").message
+
+
+async def test_a_change_to_a_denied_address_leaves_the_old_client_serving(pool: Pool) -> None:
+    """What works goes on working."""
+    await pool.put(put())
+
+    await pool.put(put(2, host="169.254.169.254"))
+
+    assert state(pool) == ("held", "EGRESS_DENIED", 2, 1)
+    assert await said(pool) == "secret-of-1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from annotated_types import Ge
@@ -97,6 +97,9 @@ class ToyConnector(Connector[ToyConfig]):
         await self.world.opening.wait()
         if self.world.open_error:
             raise self.world.open_error
+
+    def hosts(self) -> Iterable[str]:
+        return (self.config.host,)
 
     async def start(self) -> None:
         await self.world.starting.wait()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mooring.errors import CircuitOpen, ConnectorError, Rejected, Unreachable
+from mooring.errors import CircuitOpen, ConnectorError, EgressDenied, Rejected, Unreachable
 
 Circuit = Literal["closed", "open", "half_open"]
 
@@ -85,6 +85,10 @@ class Breaker:
 
     def failed(self, deciding: bool, error: ConnectorError | None) -> None:
         """An attempt did not work; *error* says why, None that the system itself answered with a failure."""
+        if isinstance(error, EgressDenied):
+            # Nobody was asked: it says nothing about the system.
+            self.abandoned(deciding)
+            return
         if error is not None and not isinstance(error, Unreachable | Rejected):
             # It was there and answered: whatever was wrong with the request, the way is free.
             self.succeeded(deciding)
