@@ -85,6 +85,19 @@ async def get_certificate(request: Request, actor: Actor) -> Response:
     return one(*await plane_of(request).certificates.get(actor, path["project"], path["name"]))
 
 
+async def expiring(request: Request, actor: Actor) -> Response:
+    """Soonest first."""
+    within = request.query_params.get("within", "30d")
+    found = await plane_of(request).expiring.of_project(actor, request.path_params["project"], within)
+    return Json(listed([dumps(each) for each in found]))
+
+
+async def expiring_everywhere(request: Request, actor: Actor) -> Response:
+    """Of all projects."""
+    found = await plane_of(request).expiring.everywhere(actor, request.query_params.get("within", "30d"))
+    return Json(listed([dumps(each) for each in found]))
+
+
 async def create_certificate(request: Request, actor: Actor) -> Response:
     certificates, project = plane_of(request).certificates, request.path_params["project"]
     values, ask = await asked(request, _certificate_form, lambda: certificates.check_change(actor, project))

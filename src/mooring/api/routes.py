@@ -101,6 +101,8 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("DELETE", f"{_KEYSTORES}/{{name}}", materials.delete_keystore, "Delete a keystore", "Keystores", "material", query=_MUTATION, errors=(400, 404, 409, 412), demands=_SECRETS_MANAGE),
     RouteCard("GET", _CERTIFICATES, materials.find_certificates, "List certificates", "Certificates", "certificates", query=_PAGING, errors=(400, 404), demands=_CERTIFICATES_VIEW),
     RouteCard("POST", _CERTIFICATES, materials.create_certificate, "Create a certificate", "Certificates", "material", CertificateBody, query=_MUTATION, errors=(400, 404, 409), max_body=_UPLOAD, demands=_CERTIFICATES_MANAGE),
+    RouteCard("GET", f"{_CERTIFICATES}/expiring", materials.expiring, "Certificates and keystores that run out soon, who uses them, and how those are on workers", "Certificates", "objects", query=("within",), errors=(400, 404), demands=_CERTIFICATES_VIEW),
+    RouteCard("GET", "/apiops/certificates/expiring", materials.expiring_everywhere, "The same of all projects", "Certificates", "objects", query=("within",), errors=(400,), demands=everywhere("certificates:view")),
     RouteCard("GET", f"{_CERTIFICATES}/{{name}}", materials.get_certificate, "Get a certificate", "Certificates", "certificates", errors=(400, 404), demands=_CERTIFICATES_VIEW),
     RouteCard("PUT", f"{_CERTIFICATES}/{{name}}", materials.update_certificate, "Update a certificate", "Certificates", "material", CertificateBody, query=_MUTATION, errors=(400, 404, 409, 412), max_body=_UPLOAD, demands=_CERTIFICATES_MANAGE),
     RouteCard("DELETE", f"{_CERTIFICATES}/{{name}}", materials.delete_certificate, "Delete a certificate", "Certificates", "material", query=_MUTATION, errors=(400, 404, 409, 412), demands=_CERTIFICATES_MANAGE),

@@ -143,6 +143,35 @@ def list_certificates(project: Project, json: Json = False) -> None:
     )
 
 
+@certificate_app.command("expiring")
+@output.clear_errors
+def expiring(
+    project: Annotated[str | None, typer.Argument(help="The project; without, all of them.")] = None,
+    within: Annotated[str, typer.Option(help="Hours, days or weeks, such as 12h, 30d or 8w.")] = "30d",
+    json: Json = False,
+) -> None:
+    """What runs out soon, keystores too, and which connections and workers it concerns."""
+    found = client().expiring(project, within=within)["resultList"]
+    if json:
+        output.data(found)
+        return
+    output.table(
+        ("Expires", "Name", "Environment", "Connections", "Workers"),
+        [
+            (
+                each["expiresAt"], f"{each['projectName']}/{each['name']}", each["environmentName"],
+                _concerned(each), ", ".join(sorted({at["workerName"] for user in each["connections"] for at in user["workers"]})),
+            )
+            for each in found
+        ],
+    )  # fmt: skip
+
+
+def _concerned(each: dict[str, Any]) -> str:
+    names = [user["name"] for user in each["connections"]]
+    return ", ".join([*names, *([f"{each['furtherConnections']} more"] if each["furtherConnections"] else [])])
+
+
 @certificate_app.command("get")
 @output.clear_errors
 def get_certificate(path: Path_) -> None:
@@ -153,7 +182,7 @@ def get_certificate(path: Path_) -> None:
 @certificate_app.command("delete")
 @output.clear_errors
 def delete_certificate(path: Path_) -> None:
-    """Destroy a certificate; connections that use it are named."""
+    """Destroy a certificate that no connection uses."""
     _tell(client().delete_certificate(*_split(path)))
 
 

@@ -26,6 +26,7 @@ from mooring.wire.bodies import read
 from mooring.wire.materials import CERTIFICATE_ANSWERS, CertificateBody
 
 NOUN = "certificate"
+RESERVED = frozenset({"expiring", "import-file", "truststore"})
 
 
 class Certificates:
@@ -106,6 +107,14 @@ class Certificates:
         if empty:
             raise InvalidConfig(empty)
         name = check_name(body.certificate_name, "certificateName")
+        if name_key(name) in RESERVED:
+            raise InvalidConfig(
+                [
+                    Problem(
+                        "/certificateName", "invalid", "certificateName is not valid: a route of the API has that name"
+                    )
+                ]
+            )
         assert body.alias is not None and body.pem_encoded_file is not None and body.environment_list is not None
         alias = body.alias.strip()
         environments = await self._environments(project, body.environment_list)

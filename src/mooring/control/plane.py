@@ -13,6 +13,7 @@ from mooring.control.connections import Connections
 from mooring.control.data_keys import DataKeys
 from mooring.control.deployments import Deployments
 from mooring.control.environments import Environments
+from mooring.control.expiring import Expiring
 from mooring.control.fleet import Fleet
 from mooring.control.globals import Globals
 from mooring.control.jobs import Jobs
@@ -69,6 +70,7 @@ class Plane:
         materials = Materials(store, ring, self.deployments, watch)
         self.keystores = Keystores(store, materials, self.sandbox)
         self.certificates = Certificates(store, materials, self.sandbox)
+        self.expiring = Expiring(store, self.fleet, materials)
         self.variables = Variables(store, ring, materials, Reach(store, ring, registry, self.parcels))
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels, watch)

@@ -213,12 +213,13 @@ def expiry(entries: Sequence[dict[str, Any]]) -> int | None:
     used = [entry for entry in entries if entry.get("used") and "notAfter" in entry]
     keys = [entry for entry in used if entry["kind"] == "key"]
     if keys:
-        return min(_ms(each["notAfter"]) for entry in keys for each in (entry, *entry.get("chain", ())))
-    instants = [_ms(entry["notAfter"]) for entry in used]
+        return min(instant_of(each["notAfter"]) for entry in keys for each in (entry, *entry.get("chain", ())))
+    instants = [instant_of(entry["notAfter"]) for entry in used]
     now = now_ms()
     soon = [instant for instant in instants if now <= instant < now + SOON_MS]
     return min(soon) if soon else max(instants, default=None)
 
 
-def _ms(text: str) -> int:
+def instant_of(text: str) -> int:
+    """An instant of an entry in milliseconds."""
     return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.000Z").replace(tzinfo=UTC).timestamp()) * 1000

@@ -104,6 +104,11 @@ class _Calls:
     def list_certificates(self, project: str) -> Any:
         return self._send("GET", _materials(project, "certificates"))
 
+    def expiring(self, project: str | None = None, *, within: str = "30d") -> Any:
+        """What runs out within that time (12h, 30d, 8w), and whom it concerns; without *project* in all of them."""
+        path = "/apiops/certificates/" if project is None else _materials(project, "certificates")
+        return self._send("GET", f"{path}expiring/", None, {"within": within})
+
     def get_certificate(self, project: str, name: str) -> Any:
         return self._send("GET", _materials(project, "certificates", name))
 

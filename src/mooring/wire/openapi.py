@@ -63,6 +63,10 @@ _QUERY: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "Only workers of this environment.",
     },
+    "within": {
+        "schema": {"type": "string", "pattern": "^[0-9]{1,3}[hdw]$"},
+        "description": "Hours, days or weeks, such as 12h, 30d or 8w; 30d by default.",
+    },
     "worker": {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "The name or id of the worker that shall do it.",
