@@ -169,3 +169,42 @@ async def test_a_stream_does_not_outlive_its_token(dev):
             await asyncio.to_thread(create, dev, hook_body(name, hook, "k"))
 
             assert f"{PROJECT}/{name}" not in worker.names
+
+
+async def test_a_token_holds_exactly_what_it_may_use(dev):
+    """One connection that was granted singly, and not its neighbour; withdrawn, it is let go of."""
+    mine, other = unique("mine"), unique("other")
+    made = token(dev, "connections:attach", project=PROJECT)
+    with hook_server("k") as hook:
+        for name in (mine, other):
+            create(dev, hook_body(name, hook, "k"))
+        path = f"/apiops/projects/{PROJECT}/connections/{mine}/grants/tokens/{made['id']}/"
+        await asyncio.to_thread(dev.api.put, path, json={"grants": ["connections:use"]})
+
+        async with mooring.attach(dev.url, made["text"], "development") as worker:
+            held = worker.names
+            await worker[f"{PROJECT}/{mine}"].send()
+            await asyncio.to_thread(dev.api.delete, path)
+            async with asyncio.timeout(20):
+                while f"{PROJECT}/{mine}" in worker.names:
+                    await asyncio.sleep(0.1)
+
+    assert f"{PROJECT}/{mine}" in held and f"{PROJECT}/{other}" not in held
+
+
+async def test_a_connection_becomes_global_without_a_failed_use(dev, attach_token):
+    """Who uses it by the project that it left goes on, and finds it by the project `admin` too."""
+    name = unique("shared")
+    with hook_server("k") as hook:
+        create(dev, hook_body(name, hook, "k"))
+        async with mooring.attach(dev.url, attach_token, "development") as worker:
+            moving = asyncio.create_task(
+                asyncio.to_thread(dev.api.post, f"/apiops/projects/{PROJECT}/connections/{name}/globalize/")
+            )
+            async with asyncio.timeout(20):
+                while not (moving.done() and f"admin/{name}" in worker.names):
+                    await worker[f"{PROJECT}/{name}"].send()
+            await worker[f"admin/{name}"].send()
+
+    answer = moving.result().json()
+    assert answer["success"] and answer["deploymentResult"]["success"], answer
