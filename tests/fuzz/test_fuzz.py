@@ -12,6 +12,7 @@ from tools.fuzz import bodies, counts, described, http, models, oracle, parsers,
 from tools.fuzz.door import Answered, Asked, ask
 from tools.fuzz.findings import Findings
 
+from mooring.api.app import control_app
 from mooring.api.routes import ROUTES
 
 QUICK_S = 5.0
@@ -177,3 +178,14 @@ def test_a_parser_that_breaks_is_noticed(monkeypatch):
     parsers.by_chance("path", 1, 2_000, findings, lambda: False)
 
     assert list(findings.sorts) == ["5xx: path: IndexError"]
+
+
+async def test_a_body_whose_last_piece_is_too_much_is_refused_at_once(opened):
+    """A body of unknown length that is too large with its last piece: nobody waits for more of it."""
+    headers = [(b"authorization", f"Bearer {opened.token}".encode()), (b"content-type", b"application/json")]
+    asked = Asked("POST", b"/apiops/projects/MyProject/connections/x", b"", headers, b" " * 262_145)
+
+    answered = await ask(control_app(opened.plane), asked)
+
+    assert answered.status == 413
+    assert answered.took_s < 1

@@ -86,6 +86,8 @@ async def body_of(request: Request) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
+            # After the last of it there is nothing to wait for.
+            request.scope["mooring.body_ended"] = not message.get("more_body", False)
             raise TooLarge(f"Request body is larger than {limit} bytes")
         chunks.append(chunk)
         more = message.get("more_body", False)
@@ -97,7 +99,7 @@ async def drain(request: Request) -> None:
     Read and forget what is still coming, for a moment: a connection that is closed on unread data is reset, and the
     client would never see the answer. A client that waits to be asked for its body is not asked.
     """
-    if header(request, b"expect") is not None:
+    if header(request, b"expect") is not None or request.scope.get("mooring.body_ended"):
         return
     size = 0
     with contextlib.suppress(ClientDisconnect, TimeoutError):
