@@ -177,7 +177,7 @@ async def test_secrets_are_in_no_answer(http, card):
 @every_type
 async def test_secrets_are_revealed_with_the_grant_and_audited(http, plane, token_with, card):
     """A token with secrets:reveal reads every secret on the single GET, not on the list; each time is audited."""
-    reveal = await token_with("connections:view", "secrets:reveal")
+    reveal = await token_with("connections:view", "secrets:reveal", "linux-script:use")
     for number, body in enumerate(_with_canaries(card)):
         name = f"c{number}"
         done(await http.post(connection_path(name), json=_named(body, name)))
@@ -197,7 +197,7 @@ async def test_secrets_are_revealed_with_the_grant_and_audited(http, plane, toke
 @every_type
 async def test_what_reveal_prints_can_be_put_back(http, plane, token_with, card):
     """Putting back what a revealing GET printed changes nothing either."""
-    token = await token_with("connections:view", "connections:manage", "secrets:reveal")
+    token = await token_with("connections:view", "connections:manage", "secrets:reveal", "linux-script:use")
     for number, body in enumerate(_with_canaries(card)):
         name = f"c{number}"
         done(await http.post(connection_path(name), json=_named(body, name)))
@@ -216,7 +216,7 @@ async def test_no_refusal_repeats_what_was_sent(http, card):
     for name in (*card.schema["properties"], "description", "enabled", "deployToWorker"):
         for value in (
             f"\t{CANARY}\n", {CANARY: CANARY}, [CANARY], [{"name": f"\t{CANARY}", "value": [CANARY]}], {"k": {"value": [CANARY]}},
-            f"${{{CANARY}}} {CANARY}\x01", f"http://{CANARY}:x y@[/", f"jdbc:{CANARY}://", [[CANARY]], f"{CANARY}=",
+            f"${{NAME}} {CANARY}\x01", f"http://{CANARY}:x y@[/", f"jdbc:{CANARY}://", [[CANARY]], f"{CANARY}=",
         ):  # fmt: skip
             body = {**card.example, "name": "a", name: value}
             said.append((name, value, await http.post(connection_path("a"), json=body)))
