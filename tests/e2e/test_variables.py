@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.support import PROJECT, create, hook_body, hook_server, loop_of_uses
+from tests.e2e.test_programs import mooring
 from tests.support.plane import Dev, connection_path
 
 
@@ -73,3 +76,29 @@ def test_a_test_resolves_too(dev: Dev) -> None:
 
     closed = dev.api.post(f"{connection_path(name)}test/").text
     assert f":{hook.port}" not in closed and "***" in closed
+
+
+def command(dev: Dev, *arguments: str) -> str:
+    done = mooring("variable", *arguments, MOORING_URL=dev.url, MOORING_TOKEN=dev.token)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_line_sets_variables(dev: Dev, tmp_path: Path) -> None:
+    """One value after the other: the rest stays, and a hidden one is never shown."""
+    name = named("PW")
+    path = f"{PROJECT}/{name}"
+    (tmp_path / "value").write_text("hush-4711\n")
+
+    command(dev, "set", path, "--value-file", str(tmp_path / "value"))
+    command(dev, "set", path, "--environment", "development", "--value", "open", "--visible")
+    shown = command(dev, "list", PROJECT)
+    got = json.loads(command(dev, "get", path))
+    gone = command(dev, "delete", path)
+
+    assert "hush-4711" not in shown and "(hidden)" in shown
+    assert (got["global"], got["globalValue"], got["globalVisible"]) == (True, None, False)
+    assert [(each["environmentName"], each["value"]) for each in got["environmentValueList"]] == [
+        ("development", "open")
+    ]
+    assert "Undeployment completed" in gone

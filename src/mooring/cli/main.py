@@ -15,6 +15,7 @@ from mooring.cli.materials import certificate_app, keystore_app
 from mooring.cli.nouns import environment_app, project_app, token_app
 from mooring.cli.people import grant_app, user_app
 from mooring.cli.test import test
+from mooring.cli.variables import variable_app
 from mooring.kit.settings import Settings
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.add_typer(environment_app, name="environment")
 app.add_typer(keystore_app, name="keystore")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(audit_app, name="audit")
+app.add_typer(variable_app, name="variable")
 app.add_typer(keys_app, name="keys")
 app.add_typer(programs.worker_app, name="worker")
 app.command()(test)

@@ -44,16 +44,16 @@ def create_keystore(
     replace: Replace = False,
 ) -> None:
     """Create a keystore or truststore from a file; with --replace, give one that is there a new file."""
-    project, name = _split(path)
+    project, name = split(path)
     content = _content(file)
     entry = {
         "type": type_name or _MAGIC.get(content[:4], "PKCS12"),
         "file": content,
-        "password": _password(password_file),
+        "password": first_line(password_file),
         "alias": alias,
     }
     save = client().update_keystore if replace and _there(project, name) else client().create_keystore
-    _tell(save(project, name, dict.fromkeys(environment, entry), description=description))
+    tell(save(project, name, dict.fromkeys(environment, entry), description=description))
 
 
 @keystore_app.command("list")
@@ -78,7 +78,7 @@ def list_keystores(project: Project, json: Json = False) -> None:
 @output.clear_errors
 def get_keystore(path: Path_, json: Json = False) -> None:
     """What a keystore holds: names, dates and thumbprints; never a key."""
-    (found,) = client().get_keystore(*_split(path))["resultList"]
+    (found,) = client().get_keystore(*split(path))["resultList"]
     if json:
         output.data(found)
         return
@@ -99,7 +99,7 @@ def get_keystore(path: Path_, json: Json = False) -> None:
 @output.clear_errors
 def delete_keystore(path: Path_) -> None:
     """Destroy a keystore that no connection uses."""
-    _tell(client().delete_keystore(*_split(path)))
+    tell(client().delete_keystore(*split(path)))
 
 
 # certificates
@@ -116,13 +116,13 @@ def create_certificate(
     replace: Replace = False,
 ) -> None:
     """Create a certificate from a file; with --replace, give one that is there a new file."""
-    project, name = _split(path)
+    project, name = split(path)
     pem = _content(file).decode("utf-8", "replace")
     there = replace and any(
         each["name"].lower() == name.lower() for each in client().list_certificates(project)["resultList"]
     )
     save = client().update_certificate if there else client().create_certificate
-    _tell(save(project, name, pem, environment, alias=alias or (None if there else name), description=description))
+    tell(save(project, name, pem, environment, alias=alias or (None if there else name), description=description))
 
 
 @certificate_app.command("list")
@@ -176,17 +176,17 @@ def _concerned(each: dict[str, Any]) -> str:
 @output.clear_errors
 def get_certificate(path: Path_) -> None:
     """A certificate with its content, as JSON."""
-    output.data(client().get_certificate(*_split(path))["resultList"][0])
+    output.data(client().get_certificate(*split(path))["resultList"][0])
 
 
 @certificate_app.command("delete")
 @output.clear_errors
 def delete_certificate(path: Path_) -> None:
     """Destroy a certificate that no connection uses."""
-    _tell(client().delete_certificate(*_split(path)))
+    tell(client().delete_certificate(*split(path)))
 
 
-def _split(path: str) -> tuple[str, str]:
+def split(path: str) -> tuple[str, str]:
     project, slash, name = path.partition("/")
     if not slash:
         raise BadRequest("it must be written PROJECT/NAME")
@@ -205,15 +205,15 @@ def _content(file: Path) -> bytes:
         raise BadRequest(f"{file} cannot be read: {exc.strerror}") from None
 
 
-def _password(file: Path | None) -> str | None:
-    """Never an argument: those are shown to everybody who may list processes."""
+def first_line(file: Path | None) -> str | None:
+    """A secret: never an argument, because those are shown to everybody who may list processes."""
     if file is None:
         return None
     text = sys.stdin.readline() if str(file) == "-" else _content(file).decode("utf-8", "replace")
     return text.split("\n", 1)[0].rstrip("\r")
 
 
-def _tell(answer: dict[str, Any]) -> None:
+def tell(answer: dict[str, Any]) -> None:
     result = answer["deploymentResult"]
     typer.echo(result["message"])
     for each in result["environmentResults"]:

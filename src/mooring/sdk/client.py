@@ -101,6 +101,41 @@ class _Calls:
     def delete_keystore(self, project: str, name: str, *, wait_seconds: float | None = None) -> Any:
         return self._send("DELETE", _materials(project, "keystores", name), None, _wait(wait_seconds))
 
+    def list_variables(self, project: str) -> Any:
+        """Those of the project; of the project `admin`, those of every project that you may see."""
+        return self._send("GET", _materials(project, "environmentVariables"))
+
+    def get_variable(self, project: str, name: str) -> Any:
+        return self._send("GET", _materials(project, "environmentVariables", name))
+
+    def create_variable(
+        self, project: str, name: str, *, value: str | None = None, environments: Mapping[str, str | None] | None = None,
+        visible: bool | None = None, description: str | None = None, wait_seconds: float | None = None,
+    ) -> Any:  # fmt: skip
+        """
+        Create a variable with a *value* for every environment, or one for each of *environments*, or both.
+
+        *visible* says whether they may be read again; left out, it is as the API has it.
+        """
+        body = _variable(name, value, environments, visible, description)
+        return self._send("POST", _materials(project, "environmentVariables", name), body, _wait(wait_seconds))
+
+    def update_variable(
+        self, project: str, name: str, *, value: str | None = None, environments: Mapping[str, str | None] | None = None,
+        visible: bool | None = None, description: str | None = None, new_name: str | None = None,
+        wait_seconds: float | None = None,
+    ) -> Any:  # fmt: skip
+        """
+        Change what is given; *environments*, where given, are all that have a value of their own.
+
+        None among them keeps the value that is there, an empty text clears it. *visible* is said of those that get a value.
+        """
+        body = _variable(new_name or name, value, environments, visible, description)
+        return self._send("PUT", _materials(project, "environmentVariables", name), body, _wait(wait_seconds))
+
+    def delete_variable(self, project: str, name: str, *, wait_seconds: float | None = None) -> Any:
+        return self._send("DELETE", _materials(project, "environmentVariables", name), None, _wait(wait_seconds))
+
     def list_certificates(self, project: str) -> Any:
         return self._send("GET", _materials(project, "certificates"))
 
@@ -340,6 +375,20 @@ def _keystore(
                 **{key: b64encode(value).decode() if key == "file" else value for key, value in given.items()},
             }
             for environment, given in environments.items()
+        ]
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _variable(
+    name: str, value: str | None, environments: Mapping[str, str | None] | None, visible: bool | None, description: str | None
+) -> dict[str, Any]:  # fmt: skip
+    body: dict[str, Any] = {"name": name, "description": description}
+    if value is not None:
+        body |= {"global": True, "globalValue": value, "globalVisible": visible}
+    if environments is not None:
+        body["environmentValueList"] = [
+            {"environmentName": environment, "value": text, "visible": None if text is None else visible}
+            for environment, text in environments.items()
         ]
     return {key: value for key, value in body.items() if value is not None}
 
