@@ -210,6 +210,19 @@ async def test_admin_lists_those_of_every_project(http: httpx2.AsyncClient, open
     assert found == {("admin", "B"), ("MyProject", "A")}
 
 
+async def test_a_page_of_admin_s_list_leaves_none_out(http: httpx2.AsyncClient, opened: Opened) -> None:
+    """Also where the same name stands in several projects."""
+    await opened.plane.projects.create(system_actor(), "admin", None)
+    done(await http.post(path("A", "admin"), json=glob("A")))
+    await made(http, glob("A"))
+
+    first = (await http.get(path("", "admin")[:-1], params={"limit": 1})).json()
+    second = (await http.get(path("", "admin")[:-1], params={"limit": 1, "cursor": first["nextCursor"]})).json()
+
+    found = {each["resultList"][0]["projectName"] for each in (first, second)}
+    assert found == {"admin", "MyProject"} and second["nextCursor"] is None
+
+
 async def test_values_are_sealed_at_rest(http: httpx2.AsyncClient, opened: Opened) -> None:
     """A hidden value stands in no file of the control plane."""
     await made(http, local("A", "canary-4711-hidden"))

@@ -21,6 +21,7 @@ from tests.store import makers as m
 from tests.store.contract import Reopened, StoreContract, together
 from tests.store.materials_contract import MaterialsContract
 from tests.store.seals_contract import SealsContract
+from tests.store.variables_contract import VariablesContract
 
 
 @pytest.fixture
@@ -60,6 +61,10 @@ class TestContract(StoreContract):
 
 class TestSeals(SealsContract):
     """Every promise of data keys."""
+
+
+class TestVariables(VariablesContract):
+    """All of the contract about variables."""
 
 
 class TestMaterials(MaterialsContract):

@@ -231,11 +231,17 @@ def listed_page(request: Request, found: list[tuple[Material, dict[str, Any]]]) 
             [Problem("/sort", "invalid", f"sort is not valid: must be one of {allowed}, then ,asc or ,desc")]
         )
     if "cursor" in query or "limit" in query:
-        rest = [each for each in found if each[0].name_key > query.get("cursor", "")]
+        # In the project admin a name may stand more than once: its owner tells them apart.
+        found = sorted(found, key=lambda each: _cursor(each[0]))
+        rest = [each for each in found if _cursor(each[0]) > query.get("cursor", "")]
         body = listed([dumps(shown) for _, shown in rest[:limit]])
-        following = dumps(rest[limit - 1][0].name_key) if len(rest) > limit else "null"
+        following = dumps(_cursor(rest[limit - 1][0])) if len(rest) > limit else "null"
         return Json(f'{body[:-1]},"nextCursor":{following}}}')
     if "page" in query or "size" in query or "sort" in query:
         found = sorted(found, key=lambda each: ORDERS[order](each[0]), reverse=direction.lower() == "desc")
         found = found[(page - 1) * size : page * size]
     return Json(listed([dumps(shown) for _, shown in found]))
+
+
+def _cursor(material: Material) -> str:
+    return f"{material.name_key}/{material.project}"
