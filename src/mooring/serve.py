@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,8 @@ from typing import Any
 import uvicorn
 
 from mooring.api.app import control_app
+from mooring.api.limits import Limits
+from mooring.api.listener import TlsListener
 from mooring.api.protocol import Http
 from mooring.control import rewrapping
 from mooring.control.audit import read_copy, read_head
@@ -32,10 +35,14 @@ from mooring.control.plane import Plane
 from mooring.control.tokens import first_token, system_actor
 from mooring.domain.records import DataKey
 from mooring.errors import AlreadyExists, BadRequest, MooringError, SealError, Unavailable
+from mooring.kit.addresses import is_loopback, parse_networks
 from mooring.kit.files import write_private
 from mooring.kit.ids import new_id
 from mooring.kit.log import log
+from mooring.kit.rates import parse_rate
 from mooring.kit.settings import Settings
+from mooring.kit.tls import check_url
+from mooring.kit.tls_server import ServerIdentity
 from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
 from mooring.seal.choosing import key_file_of, kms_of, provider_of
@@ -91,7 +98,10 @@ async def opened_plane(settings: Settings) -> AsyncIterator[tuple[Plane, str | N
         ring = await _ring(store, provider)
         if ring.locked is None:
             store.hang_audit(ring.derived(AUDIT))
-        plane = Plane(store, ring, Registry(settings.types), provider, wait_s=settings.wait_seconds)
+        plane = Plane(
+            store, ring, Registry(settings.types), provider,
+            wait_s=settings.wait_seconds, tests=parse_rate(settings.rate_of_tests),
+        )  # fmt: skip
         token = None if ring.locked else await _first_start(store, settings)
         await plane.start()
         unlocking = asyncio.create_task(_unlocked(plane, provider, settings))
@@ -195,30 +205,40 @@ async def rewrap(settings: Settings, *, file: Path | None, kms: str | None, envi
 
 async def control_plane(settings: Settings, announce: Any) -> None:
     """One node, until it is told to stop. *announce* is called with `Started` when it listens."""
+    identity = _tls(settings)
     with _listening(settings.host, settings.port) as listener:
         async with opened_plane(settings) as (plane, token):
-            url = _url(settings.host, listener)
+            url = _url(settings.host, listener, tls=identity is not None)
             path = key_file_of(settings)
             if path is not None and path.resolve().is_relative_to(settings.data_dir.resolve()):
                 log.warning(
                     "master_key_beside_data",
                     hint="Keep the master key elsewhere: MOORING_MASTER_KEY, MOORING_KEY_FILE on another disk, a key service.",
                 )
-            server = _server(control_app(plane, max_body=settings.max_body_bytes))
+            server = _server(_app(plane, settings, identity), identity.context if identity else None)
             announce(Started(url, settings.data_dir, token, plane.ring.locked.message if plane.ring.locked else None))
             _settle_memory()
-            await server.serve(sockets=[listener])
+            watching = [asyncio.create_task(identity.watch())] if identity else []
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                for task in watching:
+                    task.cancel()
 
 
 async def dev(settings: Settings, announce: Any) -> None:
     """A control plane and one worker, for one machine; answers its first request when the worker's stream is open."""
+    if settings.tls_certificate is not None or not is_loopback(settings.host):
+        raise Unavailable(
+            "mooring dev is for one machine: it speaks plain HTTP on loopback", hint="mooring serve speaks TLS."
+        )
     with _listening(settings.host, settings.port) as listener:
         async with opened_plane(settings) as (plane, token):
             if plane.ring.locked is not None:
                 raise plane.ring.locked
             await _dev_nouns(plane)
             url = _url(settings.host, listener)
-            server = _server(control_app(plane, max_body=settings.max_body_bytes, ready=plane.fleet.connected))
+            server = _server(_app(plane, settings, ready=plane.fleet.connected))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             keeping = asyncio.create_task(_keep_worker(plane, settings, url))
             try:
@@ -235,6 +255,41 @@ async def dev(settings: Settings, announce: Any) -> None:
                 server.should_exit = True
                 keeping.cancel()
                 await asyncio.gather(keeping, serving, return_exceptions=True)
+
+
+def _tls(settings: Settings) -> ServerIdentity | None:
+    """What the port presents; None where it speaks plain HTTP. Raises `Unavailable` where that must not be."""
+    if settings.tls_certificate is not None:
+        return ServerIdentity(settings.tls_certificate, settings.tls_key)
+    if settings.tls_key is not None:
+        raise Unavailable("MOORING_TLS_KEY is set without a certificate", hint="Set MOORING_TLS_CERTIFICATE too.")
+    if not settings.tls_terminated_elsewhere and not is_loopback(settings.host):
+        raise Unavailable(
+            f"plain HTTP on {settings.host} would carry tokens and secrets in clear text",
+            hint="Set MOORING_TLS_CERTIFICATE and MOORING_TLS_KEY; or, where a proxy in front terminates TLS,"
+            " MOORING_TLS_TERMINATED_ELSEWHERE=true; or listen on 127.0.0.1.",
+        )
+    return None
+
+
+def _app(
+    plane: Plane, settings: Settings, identity: ServerIdentity | None = None, ready: asyncio.Event | None = None
+) -> Any:
+    """The application with the limits that *settings* name."""
+    limits = Limits(
+        failures=settings.failed_logins_per_minute,
+        per_token=parse_rate(settings.rate_per_token),
+        per_address=parse_rate(settings.rate_per_address),
+    )
+
+    def notices() -> list[str]:
+        notice = identity.notice() if identity is not None else None
+        return [notice] if notice is not None else []
+
+    return control_app(
+        plane, max_body=settings.max_body_bytes, ready=ready, limits=limits,
+        proxies=parse_networks(settings.trusted_proxies), notices=notices,
+    )  # fmt: skip
 
 
 async def _dev_nouns(plane: Plane) -> None:
@@ -366,12 +421,13 @@ def _elsewhere(settings: Settings) -> Elsewhere:
 
 async def worker(settings: Settings, options: WorkerOptions, announce: Any) -> None:
     """A worker, until it is told to stop; drains on SIGTERM."""
+    check_url(settings.url, allow_plain=settings.allow_plain_http)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with await _only_worker(settings.data_dir / "worker.lock"):
         identity = await _identity(settings, options)
         registry = Registry(settings.types)
         pool = _pool(settings, registry)
-        loop = Loop(settings.url, identity.credential, identity.key, pool, registry)
+        loop = Loop(settings.url, identity.credential, identity.key, pool, registry, ca_file=settings.ca_file)
         listener, token, where = _local_listener(settings, options)
         server = _server(local_app(pool, loop, token=token))
         tasks = [
@@ -411,7 +467,10 @@ async def _identity(settings: Settings, options: WorkerOptions) -> Identity:
             hint="mooring worker enroll --environment NAME prints a token; start with --enrol-token.",
         )
     name = options.name or f"{socket.gethostname()}-{secrets.token_hex(2)}"
-    return await enrol(settings.url, settings.enrol_token.get_secret_value(), settings.environment, name, path)
+    return await enrol(
+        settings.url, settings.enrol_token.get_secret_value(), settings.environment, name, path,
+        ca_file=settings.ca_file,
+    )  # fmt: skip
 
 
 def _local_listener(settings: Settings, options: WorkerOptions) -> tuple[socket.socket, str | None, str]:
@@ -478,7 +537,27 @@ async def _parent_gone() -> None:
 
 
 class _Server(uvicorn.Server):
-    """Serves until told to stop. Signals are ours to handle: the library's way would end the process before we let go."""
+    """
+    Serves until told to stop. Signals are ours to handle: the library's way would end the process before we let go.
+
+    With *tls*, connections are accepted by a listener of ours: see `mooring.api.listener`.
+    """
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self._tls = tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._tls is None or not sockets:
+            await super().startup(sockets)
+            return
+        await self.lifespan.startup()
+
+        def make() -> asyncio.Protocol:
+            return Http(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        self.servers = [TlsListener(listener, self._tls, make) for listener in sockets]  # type: ignore[misc]  # all that it calls is there
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -492,13 +571,13 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _server(app: Any) -> uvicorn.Server:
+def _server(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Server:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", http=Http, loop="none", ws="websockets-sansio",
         ws_max_size=MAX_FRAME, ws_ping_interval=None, ws_per_message_deflate=False, server_header=False, proxy_headers=False, date_header=False,
         timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=65536, backlog=4096,
     )  # fmt: skip
-    return _Server(config)
+    return _Server(config, tls)
 
 
 @contextlib.contextmanager
@@ -516,9 +595,9 @@ def _listening(host: str, port: int) -> Any:
         yield listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def _url(host: str, listener: socket.socket, *, tls: bool = False) -> str:
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{listener.getsockname()[1]}"
+    return f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"
 
 
 def _settle_memory() -> None:

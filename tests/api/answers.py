@@ -13,7 +13,8 @@ def refusal(response: httpx2.Response) -> tuple[int, str, str]:
     """Status, code and text of a refusal in the documented shape; for validation `errors` may stand beside them."""
     body = response.json()
     assert response.headers["content-type"] == JSON, response.headers
-    assert {"error", "error_description"} <= body.keys() <= {"error", "error_description", "errors"}, body
+    more = {"retry_after"} if response.status_code == 429 else {"errors"}
+    assert {"error", "error_description"} <= body.keys() <= {"error", "error_description", *more}, body
     assert all(problem.keys() == {"path", "code", "message"} for problem in body.get("errors", ())), body
     assert response.headers["x-request-id"].startswith("req_")
     return response.status_code, body["error"], body["error_description"]

@@ -169,7 +169,11 @@ class Dev:
     def start(self) -> None:
         """Returns when it answers, which is when its worker is connected."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOORING_")}
-        environment |= {"MOORING_CONFIG": os.devnull, "PYTHONUNBUFFERED": "1", **self._settings}
+        environment |= {
+            "MOORING_CONFIG": os.devnull, "PYTHONUNBUFFERED": "1",
+            # All tests share it, and many fail to authenticate on purpose.
+            "MOORING_FAILED_LOGINS_PER_MINUTE": "1000000", **self._settings,
+        }  # fmt: skip
         with self.log_file.open("ab") as log:
             before = log.tell()
             self._process = subprocess.Popen(

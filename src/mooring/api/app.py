@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,23 +18,42 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from mooring.api import pages
 from mooring.api.errors import error_response, unexpected
 from mooring.api.gate import Gate, Scope
-from mooring.api.request import actor_of, check_size, drain
+from mooring.api.limits import Limits, name_of
+from mooring.api.request import actor_of, address_of, check_size, drain
 from mooring.api.routes import ROUTES, RouteCard
 from mooring.control.plane import Plane
 from mooring.control.streams import Closed
-from mooring.errors import MethodNotAllowed, MooringError, NotFound, TooLarge
+from mooring.errors import BadRequest, MethodNotAllowed, MooringError, NotAuthenticated, NotFound, RateLimited, TooLarge
+from mooring.kit.addresses import Network
+
+PUBLIC_S = 60.0
+"""A stranger's request is over by then: nobody may send a body for ever without a token."""
 
 
-def control_app(plane: Plane, *, max_body: int = 256 * 1024, ready: asyncio.Event | None = None) -> Gate:
-    """The ASGI application of *plane*; requests wait for *ready* where it is given."""
+def control_app(
+    plane: Plane,
+    *,
+    max_body: int = 256 * 1024,
+    ready: asyncio.Event | None = None,
+    limits: Limits | None = None,
+    proxies: Sequence[Network] = (),
+    notices: Callable[[], list[str]] = list,
+) -> Gate:
+    """
+    The ASGI application of *plane*; requests wait for *ready* where it is given.
+
+    Without *limits* there are none. *proxies* are believed about who the client is. *notices* are what an operator
+    should know of this node, for `/readyz`.
+    """
+    limits = limits or Limits()
     pages_app = Starlette(
         routes=[*pages.ROUTES, WebSocketRoute("/worker/v1/stream", _stream)],
         exception_handlers={HTTPException: _http_exception, Exception: unexpected},  # type: ignore[dict-item]  # it takes sync handlers too
     )
     pages_app.router.redirect_slashes = False
-    state = State({"plane": plane, "max_body": max_body})
+    state = State({"plane": plane, "max_body": max_body, "limits": limits, "notices": notices})
     pages_app.state = state
-    return Gate(_Api(pages_app, state), ready)
+    return Gate(_Api(pages_app, state, limits), ready, proxies)
 
 
 class _Api:
@@ -44,8 +64,8 @@ class _Api:
     is the same one that the API description is read off.
     """
 
-    def __init__(self, others: Starlette, state: State) -> None:
-        self._others, self._state = others, state
+    def __init__(self, others: Starlette, state: State, limits: Limits) -> None:
+        self._others, self._state, self._limits = others, state, limits
         self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, RouteCard]]]] = {}
         for card in ROUTES:
             pattern = tuple(card.path.split("/"))
@@ -58,7 +78,7 @@ class _Api:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         found = self._find(scope["path"]) if scope["type"] == "http" else None
         if found is None:
-            await self._others(scope, receive, send)
+            await self._other(scope, receive, send)
             return
         methods, parameters = found
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -69,8 +89,18 @@ class _Api:
             response = error_response(MethodNotAllowed(f"{scope['method'][:20]} is not allowed here"))
             response.headers["Allow"] = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
         else:
-            response = await _answer(card, request)
+            response = await _answer(card, request, self._limits)
         await response(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Any, send: Any) -> None:
+        """A page or a stream."""
+        if self._limits.per_address is not None and scope["type"] == "http":
+            try:
+                self._limits.check_address(address_of(Request(scope)))
+            except MooringError as exc:
+                await error_response(exc)(scope, receive, send)
+                return
+        await self._others(scope, receive, send)
 
     @property
     def state(self) -> State:
@@ -93,17 +123,19 @@ class _Api:
         return best
 
 
-async def _answer(card: RouteCard, request: Request) -> Response:
-    """What the route's handler answers, after the checks that come before it; errors in the documented shape."""
+async def _answer(card: RouteCard, request: Request, limits: Limits) -> Response:
+    """What the route's handler answers, after the checks that come before it: size, rate, authentication."""
     if card.max_body is not None:
         request.scope["mooring.max_body"] = card.max_body
     try:
         check_size(request)
+        if limits.per_address is not None:
+            limits.check_address(address_of(request))
         if card.public:
-            return await card.handler(request)  # type: ignore[no-any-return]  # handlers answer responses
-        actor = await actor_of(request)
+            return await _public(card, request)
+        actor = await actor_of(request, limits)
         await card.demands.check(request, actor)
-        return await card.handler(request, actor)  # type: ignore[no-any-return]  # as above
+        return await card.handler(request, actor)  # type: ignore[no-any-return]  # handlers answer responses
     except TooLarge as exc:
         await drain(request)
         return error_response(exc)
@@ -113,6 +145,17 @@ async def _answer(card: RouteCard, request: Request) -> Response:
         return Response(status_code=499)
     except Exception as exc:
         return unexpected(request, exc)
+
+
+async def _public(card: RouteCard, request: Request) -> Response:
+    """Answer a stranger: by a deadline, and with no half-read body left behind it."""
+    try:
+        async with asyncio.timeout(PUBLIC_S):
+            return await card.handler(request)  # type: ignore[no-any-return]  # handlers answer responses
+    except TimeoutError:
+        response = error_response(BadRequest("The request did not arrive in time"))
+        response.headers["Connection"] = "close"
+        return response
 
 
 async def _http_exception(request: Request, exc: HTTPException) -> Response:
@@ -148,10 +191,17 @@ class _Socket:
 async def _stream(websocket: WebSocket) -> None:
     """One worker's stream. Its credential is in the Authorization header."""
     plane: Plane = websocket.app.state.plane
+    limits: Limits = websocket.app.state.limits
+    address = websocket.client.host if websocket.client else ""
     scheme, _, credential = websocket.headers.get("authorization", "").partition(" ")
     try:
+        if limits.per_address is not None:
+            limits.check_address(address)
         caller = await plane.streams.authenticate(credential.strip() if scheme.lower() == "bearer" else "")
-    except MooringError:
+    except MooringError as exc:
+        if isinstance(exc, NotAuthenticated):
+            with contextlib.suppress(RateLimited):  # refused it is in either case
+                limits.failed(address, name_of(credential.strip()))
         await websocket.close(1008)
         return
     await websocket.accept()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from mooring.api.errors import error_response
 from mooring.errors import BadRequest, Unavailable
+from mooring.kit.addresses import Network, client_address
 from mooring.kit.ids import new_id
 
 Scope = MutableMapping[str, Any]
@@ -28,11 +29,13 @@ class Gate:
     """
     Refuses odd paths, strips the trailing slash (both spellings are one), gives each request an id.
 
+    Behind *proxies* the client is whom they say it is.
+
     While *ready* is not set, requests wait; those of workers (`/worker/`) pass, because they are waited for.
     """
 
-    def __init__(self, app: Asgi, ready: asyncio.Event | None = None) -> None:
-        self._app, self._ready = app, ready
+    def __init__(self, app: Asgi, ready: asyncio.Event | None = None, proxies: Sequence[Network] = ()) -> None:
+        self._app, self._ready, self._proxies = app, ready, proxies
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -41,6 +44,9 @@ class Gate:
         request_id = scope["mooring.request_id"] = new_id("req")
         if scope["type"] == "http":
             send = _with_request_id(send, request_id)
+        if self._proxies and scope.get("client"):
+            said = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            scope["client"] = (client_address(scope["client"][0], said, self._proxies), 0)
         raw = scope.get("raw_path") or scope["path"].encode()
         path = canonical(raw)
         if path is None:

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from mooring.api.errors import JSON
-from mooring.api.request import address_of, body_of, object_of, plane_of
+from mooring.api.limits import name_of
+from mooring.api.request import address_of, body_of, limits_of, object_of, plane_of
 from mooring.domain.records import Actor, Environment, Project, Token
-from mooring.errors import BadRequest
+from mooring.errors import BadRequest, NotAuthenticated
 from mooring.kit.clock import iso
 from mooring.wire.bodies import Body, EnrolmentBody, EnvironmentBody, EnvironmentChange, ProjectBody, TokenBody, read
 from mooring.wire.envelope import dumps, listed
@@ -38,17 +39,25 @@ async def exchange(request: Request) -> Response:
     """The documented form post; its errors are the documented ones."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise BadRequest("Content-Type must be application/x-www-form-urlencoded")
+    limits, address = limits_of(request), address_of(request)
+    limits.check_failures(address)
     try:
         form = parse_qs((await body_of(request)).decode("utf-8"), keep_blank_values=True, max_num_fields=20)
     except (UnicodeDecodeError, ValueError):
         raise BadRequest("Request body is not a valid form") from None
-    text, seconds = await plane_of(request).tokens.exchange(
-        form.get("grant_type", [None])[0],
-        form.get("client_id", [""])[0],
-        form.get("client_secret", [""])[0],
-        request_id=request.scope["mooring.request_id"],
-        address=address_of(request),
-    )
+    client_id = form.get("client_id", [""])[0]
+    limits.check_name(address, client_id)
+    try:
+        text, seconds = await plane_of(request).tokens.exchange(
+            form.get("grant_type", [None])[0],
+            client_id,
+            form.get("client_secret", [""])[0],
+            request_id=request.scope["mooring.request_id"],
+            address=address,
+        )
+    except NotAuthenticated:
+        limits.failed(address, client_id)
+        raise
     body = dumps({"access_token": text, "token_type": "Bearer", "expires_in": seconds})
     return Response(body, headers={"Cache-Control": "no-store"}, media_type=JSON)
 
@@ -210,10 +219,16 @@ async def forget_worker(request: Request, actor: Actor) -> Response:
 
 async def enrol(request: Request) -> Response:
     """A worker's first word; its one-time token is in the body."""
+    limits, address = limits_of(request), address_of(request)
+    limits.check_failures(address)
     body = read(Enrolment, await object_of(request))
-    enrolled = await plane_of(request).workers.enrol(
-        body, request_id=request.scope["mooring.request_id"], address=address_of(request)
-    )
+    try:
+        enrolled = await plane_of(request).workers.enrol(
+            body, request_id=request.scope["mooring.request_id"], address=address
+        )
+    except NotAuthenticated:
+        limits.failed(address, name_of(body.token))
+        raise
     return Response(enrolled.model_dump_json(by_alias=True), headers={"Cache-Control": "no-store"}, media_type=JSON)
 
 
@@ -238,4 +253,5 @@ async def readyz(request: Request) -> Response:
     why = await plane_of(request).why_not_ready()
     if why is not None:
         return Response(dumps({"status": "unavailable", "reason": why}), 503, media_type=JSON)
-    return Response('{"status":"ok"}', media_type=JSON)
+    notices = request.app.state.notices()
+    return Response(dumps({"status": "ok", **({"notices": notices} if notices else {})}), media_type=JSON)

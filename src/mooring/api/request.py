@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from mooring.api.limits import Limits, name_of
 from mooring.control.connections import Ask
 from mooring.control.plane import Plane
 from mooring.domain.records import Actor
@@ -59,18 +60,31 @@ def check_size(request: Request) -> None:
         raise TooLarge(f"Request body is larger than {limit} bytes")
 
 
-async def actor_of(request: Request) -> Actor:
-    """The holder of the request's bearer token. Raises `NotAuthenticated`."""
+async def actor_of(request: Request, limits: Limits) -> Actor:
+    """The holder of the request's bearer token. Raises `NotAuthenticated`, `RateLimited`."""
     scheme, _, token = (header(request, b"authorization") or "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise NotAuthenticated("Invalid token")
-    return await plane_of(request).access.actor(
-        token.strip(), request_id=request.scope["mooring.request_id"], address=address_of(request)
-    )
+    address = address_of(request)
+    try:
+        if scheme.lower() != "bearer":
+            raise NotAuthenticated("Invalid token")
+        actor = await plane_of(request).access.actor(
+            token.strip(), request_id=request.scope["mooring.request_id"], address=address
+        )
+    except NotAuthenticated:
+        limits.failed(address, name_of(token.strip()))
+        raise
+    if limits.per_token is not None:
+        limits.check_token(actor)
+    return actor
+
+
+def limits_of(request: Request) -> Limits:
+    """The limits of this node."""
+    return request.app.state.limits  # type: ignore[no-any-return]  # set by `app.control_app`
 
 
 def address_of(request: Request) -> str:
-    """The peer's address."""
+    """The client's address: the peer's, or what trusted proxies say; see `mooring.api.gate`."""
     client = request.scope.get("client")
     return client[0] if client else ""
 

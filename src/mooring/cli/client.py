@@ -1,4 +1,4 @@
-"""The client that the command line uses: MOORING_URL and MOORING_TOKEN."""
+"""The client that the command line uses: MOORING_URL, MOORING_TOKEN and MOORING_CA_FILE."""
 
 from __future__ import annotations
 
@@ -15,4 +15,9 @@ def client() -> Client:
             "no token is set",
             hint="Put one in MOORING_TOKEN; the first start leaves the administrator's in <data-dir>/admin-token.",
         )
-    return Client(settings.url, settings.token.get_secret_value())
+    return Client(
+        settings.url,
+        settings.token.get_secret_value(),
+        ca_file=settings.ca_file,
+        allow_plain_http=settings.allow_plain_http,
+    )

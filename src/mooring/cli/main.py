@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,8 +51,12 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="Authorities (PEM) to trust beside the system's: MOORING_CA_FILE.")
+    ] = None,
 ) -> None:
-    pass
+    if ca_file is not None:
+        os.environ["MOORING_CA_FILE"] = str(ca_file)  # whichever verb follows reads it with the other settings
 
 
 @app.command()

@@ -15,6 +15,7 @@ from mooring.control.deployments import Deployments
 from mooring.control.environments import Environments
 from mooring.control.expiring import Expiring
 from mooring.control.fleet import Fleet
+from mooring.control.flood import Flood
 from mooring.control.globals import Globals
 from mooring.control.jobs import Jobs
 from mooring.control.keystores import Keystores
@@ -35,6 +36,7 @@ from mooring.errors import MooringError
 from mooring.kit.clock import now_ms
 from mooring.kit.keystore.sandbox import Sandbox
 from mooring.kit.log import log
+from mooring.kit.rates import Rate
 from mooring.plugin.registry import Registry
 from mooring.seal.envelope import Ring
 from mooring.seal.keys import KeyProvider
@@ -52,7 +54,14 @@ class Plane:
     """
 
     def __init__(
-        self, store: Store, ring: Ring, registry: Registry, provider: KeyProvider, *, wait_s: float = 10.0
+        self,
+        store: Store,
+        ring: Ring,
+        registry: Registry,
+        provider: KeyProvider,
+        *,
+        wait_s: float = 10.0,
+        tests: Rate | None = None,
     ) -> None:
         self.store, self.ring, self.registry, self.wait_s = store, ring, registry, wait_s
         self.access = Access(store)
@@ -74,7 +83,9 @@ class Plane:
         self.variables = Variables(store, ring, materials, Reach(store, ring, registry, self.parcels))
         self.projects = Projects(store)
         self.environments = Environments(store, self.fleet, self.parcels, watch)
-        self.probes = Probes(store, self.fleet, self.parcels, self.jobs, self.connections, self.environments)
+        self.probes = Probes(
+            store, self.fleet, self.parcels, self.jobs, self.connections, self.environments, Flood(tests)
+        )
         self.passwords = Passwords()
         self.tokens = Tokens(store, self.access, self.streams, self.passwords)
         self.users = Users(store, self.passwords)

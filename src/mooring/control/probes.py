@@ -16,6 +16,7 @@ from mooring.control.auditing import entry
 from mooring.control.connections import Candidate, Connections
 from mooring.control.environments import Environments
 from mooring.control.fleet import Fleet, Member
+from mooring.control.flood import Flood
 from mooring.control.jobs import Jobs
 from mooring.control.parcels import Parcels
 from mooring.domain.names import name_key
@@ -42,9 +43,10 @@ class Probes:
         jobs: Jobs,
         connections: Connections,
         environments: Environments,
+        flood: Flood,
     ) -> None:
         self._store, self._fleet, self._parcels, self._jobs = store, fleet, parcels, jobs
-        self._connections, self._environments = connections, environments
+        self._connections, self._environments, self._flood = connections, environments, flood
 
     async def test(
         self, actor: Actor, project_name: str, name: str, raw: bytes | None,
@@ -57,9 +59,11 @@ class Probes:
             NotFound: no such project, connection, or worker.
             NotPermitted: the actor may not test, or, for a draft, not change connections.
             BadRequest: the draft is not valid, or the environment does not exist.
+            RateLimited: too many tests of this connection, in this project, or with this token.
         """
         candidate = await self._connections.candidate(actor, project_name, name, raw)
         environment, member = await self._place(actor, project_name, environment_name, worker_name)
+        self._flood.check(actor, candidate.project.id, candidate.name)
         await self._store.commit(
             Record(entry(actor, "test", "connection", candidate.id, candidate.name, project=candidate.project.id))
         )

@@ -10,13 +10,29 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from mooring.errors import BadRequest
+from mooring.kit.addresses import parse_networks
 from mooring.kit.egress import Egress, read_rules
+from mooring.kit.rates import parse_rate
+
+
+def _rate(text: str) -> str:
+    parse_rate(text)
+    return text
+
+
+def _networks(text: str) -> str:
+    parse_networks(text)
+    return text
+
+
+RateText = Annotated[str, AfterValidator(_rate)]
+NetworksText = Annotated[str, AfterValidator(_networks)]
 
 
 class Settings(BaseSettings):
@@ -54,11 +70,40 @@ class Settings(BaseSettings):
     types: str = Field(
         "", description="Connection types of this process: names with commas; a leading - leaves one out."
     )
-    ca_file: Path | None = Field(None, description="Certificates (PEM) that workers trust beside the system's.")
+    ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that workers and the command line trust beside the system's."
+    )
     wait_seconds: float = Field(
         10, ge=0, le=30, description="How long create, update and delete wait for workers by default."
     )
     max_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest request body.")
+    tls_certificate: Path | None = Field(
+        None, description="The control plane's certificate and its chain (PEM); with it, the port speaks TLS."
+    )
+    tls_key: Path | None = Field(
+        None, description="The key of that certificate (PEM); by default it is in the same file."
+    )
+    tls_terminated_elsewhere: bool = Field(
+        False, description="That something in front terminates TLS: the port may speak plain HTTP beyond loopback."
+    )
+    allow_plain_http: bool = Field(
+        False, description="Whether workers and the command line may use a plain `http://` URL beyond loopback."
+    )
+    trusted_proxies: NetworksText = Field(
+        "", description="Addresses or CIDRs, with commas, of proxies whose X-Forwarded-For is believed."
+    )
+    failed_logins_per_minute: int = Field(
+        30, ge=1, description="Failed authentications that an address, or a token id, has free in a minute; then 429."
+    )
+    rate_per_token: RateText = Field(
+        "", description="Requests that one token may make, such as `100/s` or `600/m burst 50`; no limit by default."
+    )
+    rate_per_address: RateText = Field(
+        "", description="Requests that one address may make, written likewise; no limit by default."
+    )
+    rate_of_tests: RateText = Field(
+        "300/m", description="Tests that one token, project or connection may have made by workers; empty for no limit."
+    )
     idle_seconds: float = Field(
         300, ge=1, description="A worker gives back sockets and threads of a connection unused for so long."
     )

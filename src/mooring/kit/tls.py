@@ -8,6 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from mooring.errors import BadRequest, Unavailable
+from mooring.kit.addresses import is_loopback
 
 _VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
@@ -43,7 +47,7 @@ def client_context(
     """
     if identity_pem is not None:
         context = _context(verify, verify_hostname, ca_file, trusted_pem, tuple(versions))
-        _present(context, identity_pem, identity_password)
+        present(context, identity_pem, identity_password)
         return context
     # A context with the system's certificates takes milliseconds and half a megabyte: thousands of connections share.
     changed = Path(ca_file).stat().st_mtime_ns if ca_file is not None and trusted_pem is None else 0
@@ -80,7 +84,7 @@ def _context(
     return context
 
 
-def _present(context: ssl.SSLContext, identity_pem: str, password: str | None) -> None:
+def present(context: ssl.SSLContext, identity_pem: str, password: str | None) -> None:
     """
     Load a client certificate. The library reads a path only: one in memory, where the system has such.
 
@@ -98,3 +102,35 @@ def _present(context: ssl.SSLContext, identity_pem: str, password: str | None) -
             file.write(identity_pem.encode())
             file.flush()
             context.load_cert_chain(file.name, password=password or "")
+
+
+def control_context(url: str, ca_file: Path | str | None) -> ssl.SSLContext | None:
+    """
+    The context for talking to the control plane at *url*; None where it is plain HTTP.
+
+    The system's certificates are trusted, and those of *ca_file*; the name in *url* must be the certificate's. Raises
+    `Unavailable` where *ca_file* cannot be read.
+    """
+    if not url.lower().startswith("https://"):
+        return None
+    try:
+        return client_context(ca_file=None if ca_file is None else str(ca_file), purpose="control plane")
+    except (OSError, ssl.SSLError):
+        raise Unavailable(
+            "the file of MOORING_CA_FILE cannot be read as certificates", hint="It is a PEM file."
+        ) from None
+
+
+def check_url(url: str, *, allow_plain: bool) -> None:
+    """Raises `BadRequest` where *url* is none, or would carry tokens in clear text beyond this machine."""
+    parts = urlsplit(url)
+    scheme, host = parts.scheme.lower(), parts.hostname or ""
+    if scheme not in ("http", "https") or not host:
+        raise BadRequest(
+            "the control plane's address is not a URL", hint="It is like https://mooring.example.com:8443."
+        )
+    if scheme == "http" and not allow_plain and not is_loopback(host):
+        raise BadRequest(
+            f"plain http:// to {host} would carry tokens and secrets in clear text",
+            hint="Use https://; or allow it with MOORING_ALLOW_PLAIN_HTTP=true, where the network is to be trusted.",
+        )

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from mooring.errors import Unavailable
 from mooring.kit.aead import new_receiver_key
 from mooring.kit.egress import ANYWHERE_HERE
+from mooring.kit.tls import check_url
 from mooring.plugin.connector import Allowed
 from mooring.plugin.registry import Registry
 from mooring.worker.handle import Connection, connection
@@ -46,6 +47,7 @@ async def attach(
     environment: str,
     *,
     ca_file: str | None = None,
+    allow_plain_http: bool = False,
     allowed: Allowed | None = None,
     timeout_s: float = CONNECT_S,
 ) -> AsyncIterator[Attached]:
@@ -54,16 +56,20 @@ async def attach(
 
     The token needs the grant `connections:attach`. Changes reach it like any worker's; the control plane never
     waits for it. *allowed* says what connections may do on and from this machine beside talking to their systems;
-    by default neither scripts nor log files, and connections to this machine itself are let through.
+    by default neither scripts nor log files, and connections to this machine itself are let through. *ca_file* is
+    trusted beside the system's authorities, by connections and for the control plane itself; plain http:// beyond
+    loopback is refused unless *allow_plain_http*.
 
     Raises:
+        BadRequest: *url* is none, or plain HTTP beyond loopback.
         NotAuthenticated: the token is not valid, or lacks the grant.
         Unavailable: the control plane was not reached within *timeout_s* seconds.
     """
+    check_url(url, allow_plain=allow_plain_http)
     registry = Registry()
     pool = Pool(registry, ca_file=ca_file, allowed=allowed or Allowed(egress=ANYWHERE_HERE))
     private, _ = new_receiver_key()
-    loop = Loop(url, token, private, pool, registry, attach=environment)
+    loop = Loop(url, token, private, pool, registry, attach=environment, ca_file=ca_file)
     running = asyncio.create_task(loop.run())
     tidy = asyncio.create_task(tidying(pool))
     try:

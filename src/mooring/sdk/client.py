@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx2
 
 from mooring import errors
+from mooring.kit.tls import check_url, control_context
 
 TIMEOUT_S = 45.0
 
@@ -267,9 +269,17 @@ class _Calls:
 class Client(_Calls):
     """For programs without an event loop. Close it, or use it with `with`."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        ca_file: Path | str | None = None,
+        allow_plain_http: bool = False,
+    ) -> None:
         self._url = url
-        self._http = httpx2.Client(base_url=url, headers=_headers(token), timeout=timeout_s, trust_env=False)
+        self._http = httpx2.Client(**_options(url, token, timeout_s, ca_file, allow_plain_http))
 
     def _send(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
         try:
@@ -306,9 +316,17 @@ class Client(_Calls):
 class AsyncClient(_Calls):
     """For programs with an event loop: every call is awaited. Close it, or use it with `async with`."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        ca_file: Path | str | None = None,
+        allow_plain_http: bool = False,
+    ) -> None:
         self._url = url
-        self._http = httpx2.AsyncClient(base_url=url, headers=_headers(token), timeout=timeout_s, trust_env=False)
+        self._http = httpx2.AsyncClient(**_options(url, token, timeout_s, ca_file, allow_plain_http))
 
     async def _send(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
         try:
@@ -327,14 +345,21 @@ class AsyncClient(_Calls):
         await self.aclose()
 
 
-def _headers(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
+def _options(
+    url: str, token: str, timeout_s: float, ca_file: Path | str | None, allow_plain_http: bool
+) -> dict[str, Any]:
+    """For the HTTP library: the system's authorities and those of *ca_file*, names checked, no plain HTTP beyond loopback."""
+    check_url(url, allow_plain=allow_plain_http)
+    return {
+        "base_url": url, "headers": {"Authorization": f"Bearer {token}"}, "timeout": timeout_s, "trust_env": False,
+        "verify": control_context(url, ca_file) or False,  # nothing to verify on plain HTTP
+    }  # fmt: skip
 
 
 def _unreachable(url: str, exc: Exception) -> errors.Unavailable:
     return errors.Unavailable(
         f"the control plane at {url} cannot be reached ({type(exc).__name__})",
-        hint="Check MOORING_URL, and that it runs.",
+        hint="Check MOORING_URL, that it runs, and that its certificate is trusted (MOORING_CA_FILE).",
     )
 
 
@@ -346,6 +371,8 @@ def _read(response: httpx2.Response) -> Any:
         problems = [errors.Problem(item["path"], item["code"], item["message"]) for item in body.get("errors", [])]
         if problems:
             raise errors.InvalidConfig(problems)
+        if response.status_code == 429:
+            raise errors.RateLimited(int(body["retry_after"]))
         error = _BY_STATUS.get(response.status_code, errors.MooringError)(body["error_description"])
         error.code = body["error"]
     except (ValueError, KeyError, TypeError):

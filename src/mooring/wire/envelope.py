@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from mooring.errors import InvalidConfig, MooringError
+from mooring.errors import InvalidConfig, MooringError, RateLimited
 
 
 def dumps(value: Any) -> str:
@@ -21,8 +21,10 @@ def listed(documents: Sequence[str]) -> str:
 
 
 def error_body(error: MooringError) -> dict[str, Any]:
-    """The two documented keys; for validation also every problem."""
+    """The two documented keys; for validation also every problem, and for a limit when to come back."""
     body: dict[str, Any] = {"error": error.code, "error_description": error.message}
     if isinstance(error, InvalidConfig):
         body["errors"] = [{"path": p.path, "code": p.code, "message": p.message} for p in error.problems]
+    elif isinstance(error, RateLimited):
+        body["retry_after"] = error.retry_after_s
     return body

@@ -81,6 +81,7 @@ _ERRORS = {
     409: "The present state forbids it.",
     412: "If-Match named a generation that is no longer the newest.",
     413: "The body is too large.",
+    429: "Too many requests, or too many failed authentications; Retry-After and `retry_after` say when to come back.",
     503: "The control plane cannot do it now; Retry-After says when to come back.",
 }
 
@@ -164,11 +165,11 @@ def _operation(route: Any, schemas: dict[str, Any], types: list[str]) -> dict[st
         operation["security"] = []
     errors = {
         *route.errors,
-        *(() if route.public else (401, 403)),
+        *(() if route.public else (401, 403, 429)),
         *((413, 503) if route.body or route.answers in ("mutation", "material") else ()),
     }
     if route.answers == "token":
-        errors.add(401)
+        errors |= {401, 429}
     for status in sorted(errors | {400}):
         shape = "Status" if route.answers == "status" and status == 503 else "Error"
         operation["responses"][str(status)] = {
@@ -375,6 +376,7 @@ def _shared_schemas() -> dict[str, Any]:
             "properties": {
                 "error": {"type": "string"}, "error_description": {"type": "string"},
                 "errors": {"type": "array", "items": {"$ref": f"{_REF}Problem"}},
+                "retry_after": {"type": "integer", "minimum": 1, "description": "Seconds; with 429 only."},
             },
             "required": ["error", "error_description"],
             "additionalProperties": False,

@@ -12,6 +12,7 @@ import httpx2
 from mooring.errors import NotAuthenticated, Unavailable
 from mooring.kit.aead import new_receiver_key
 from mooring.kit.files import write_private
+from mooring.kit.tls import control_context
 from mooring.wire.frames import Enrolled, Enrolment
 
 
@@ -43,12 +44,15 @@ def read_identity(path: Path) -> Identity | None:
         raise Unavailable(f"{path.name} is damaged", hint="Remove it, and enrol this worker again.") from None
 
 
-async def enrol(url: str, token: str, environment: str, name: str, path: Path) -> Identity:
+async def enrol(
+    url: str, token: str, environment: str, name: str, path: Path, *, ca_file: Path | None = None
+) -> Identity:
     """Become a worker of *environment*, once, and keep the identity in *path*."""
     private, public = new_receiver_key()
     body = Enrolment(token=token, environment=environment, name=name, public_key=base64.b64encode(public).decode())
     try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+        verify = control_context(url, ca_file) or False  # nothing to verify on plain HTTP
+        async with httpx2.AsyncClient(trust_env=False, timeout=10, verify=verify) as client:
             response = await client.post(
                 f"{url.rstrip('/')}/worker/v1/enrol",
                 content=body.model_dump_json(by_alias=True),
@@ -57,7 +61,7 @@ async def enrol(url: str, token: str, environment: str, name: str, path: Path) -
     except httpx2.HTTPError as exc:
         raise Unavailable(
             f"the control plane at {url} cannot be reached ({type(exc).__name__})",
-            hint="Check the URL, and that it runs.",
+            hint="Check the URL, that it runs, and that its certificate is trusted (MOORING_CA_FILE).",
         ) from exc
     if response.status_code == 401:
         raise NotAuthenticated(

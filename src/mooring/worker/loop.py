@@ -7,7 +7,9 @@ import base64
 import contextlib
 import os
 import random
+import ssl
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,6 +19,7 @@ from mooring import __version__
 from mooring.errors import NotAuthenticated
 from mooring.kit.aead import NotAuthentic, public_key_of, unwrap
 from mooring.kit.log import log
+from mooring.kit.tls import control_context
 from mooring.plugin.registry import Registry
 from mooring.wire.frames import (
     APPLY_PATIENCE_S,
@@ -58,6 +61,7 @@ class Loop:
     """
     Keeps one pool what the control plane wants it to be.
 
+    At an https:// *url*, the certificates of *ca_file* are trusted beside the system's.
     *credential* is a worker's own, or a personal token with *attach* naming the environment; *private_key*
     receives the environment's key.
     """
@@ -71,7 +75,9 @@ class Loop:
         registry: Registry,
         *,
         attach: str | None = None,
+        ca_file: Path | str | None = None,
     ) -> None:
+        self._url, self._ca_file = url, ca_file
         self._stream_url = "ws" + url.removeprefix("http").rstrip("/") + "/worker/v1/stream"
         self._credential, self._private_key, self._pool, self._registry, self._attach = (
             credential,
@@ -96,7 +102,7 @@ class Loop:
             try:
                 async with connect(
                     self._stream_url, additional_headers={"Authorization": f"Bearer {self._credential}"}, max_size=MAX_FRAME,
-                    open_timeout=10, ping_interval=None, compression=None, proxy=None,
+                    open_timeout=10, ping_interval=None, compression=None, proxy=None, ssl=control_context(self._url, self._ca_file),
                 ) as socket:  # fmt: skip
                     wait_s = await self._stream(socket)
             except InvalidStatus as exc:
@@ -104,6 +110,8 @@ class Loop:
                     raise Refused("the control plane refuses this worker's credential") from None
                 if exc.response.status_code >= 500:
                     wait_s = random.uniform(0, AFTER_BYE_S)
+            except ssl.SSLCertVerificationError as exc:
+                log.warning("certificate_refused", why=exc.verify_message, hint="Is MOORING_CA_FILE the issuer's?")
             except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError, NotAFrame) as exc:
                 log.info("stream_lost", why=type(exc).__name__)
             except InvalidURI:
