@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mooring import serve
 from mooring.errors import KeyUnavailable
 from mooring.kit.aead import new_key
 from mooring.kit.settings import Settings
 from mooring.seal.kms import KmsAccount, KmsKey, signed
-from mooring.serve import opened_plane
+from mooring.serve import opened_plane, opening
 from tests.api.answers import done, one
 from tests.support.fake_kms import ACCESS, REGION, SECRET, FakeKms, fake_kms
 from tests.support.plane import client_of, connection_path, opened_here, webhook
@@ -122,7 +121,7 @@ async def test_it_starts_sealed_and_unseals_when_the_service_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile reads work, nothing is written; afterwards everything works without a restart."""
-    monkeypatch.setattr(serve, "UNLOCK_S", 0.05)
+    monkeypatch.setattr(opening, "UNLOCK_S", 0.05)
     with fake_kms() as kms:
         async with opened_here(tmp_path, **kms.settings) as opened, client_of(opened.plane, opened.token) as http:
             done(await http.post(connection_path("hook"), json=webhook("hook")))
@@ -143,7 +142,7 @@ async def test_it_starts_sealed_and_unseals_when_the_service_comes_back(
 
 async def test_a_first_start_waits_for_the_service_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is made before it answers, not even the administrator's token."""
-    monkeypatch.setattr(serve, "UNLOCK_S", 0.05)
+    monkeypatch.setattr(opening, "UNLOCK_S", 0.05)
     with fake_kms() as kms:
         pass
     async with opened_plane(Settings(data_dir=tmp_path, **kms.settings)) as (plane, token):

@@ -13,7 +13,8 @@ import pytest
 
 from mooring import errors
 from mooring.kit.settings import Settings
-from mooring.serve import WorkerOptions, _local_listener
+from mooring.serve import WorkerOptions
+from mooring.serve.workers import local_listener
 from mooring.worker import local
 from mooring.worker.local import MAX_BODY, local_app
 from mooring.worker.pool import Pool
@@ -303,7 +304,7 @@ def test_the_socket_is_its_owner_s_alone(tmp_path: Path) -> None:
     """From its first moment on, whatever the umask; one left behind is replaced."""
     path = tmp_path / "worker.sock"
     for _ in range(2):
-        listener, token, _ = _local_listener(Settings(data_dir=tmp_path), _options(socket=path))
+        listener, token, _ = local_listener(Settings(data_dir=tmp_path), _options(socket=path))
         mode = stat.S_IMODE(path.stat().st_mode)
         listener.close()
 
@@ -317,7 +318,7 @@ def test_tcp_makes_a_token_file(tmp_path: Path) -> None:
 
     tokens = []
     for _ in range(2):
-        listener, token, _ = _local_listener(Settings(data_dir=tmp_path), options)
+        listener, token, _ = local_listener(Settings(data_dir=tmp_path), options)
         listener.close()
         tokens.append(token)
 
@@ -331,7 +332,7 @@ def test_an_empty_token_file_opens_no_door(content: str, tmp_path: Path) -> None
     (tmp_path / "token").write_text(content)
 
     with pytest.raises(errors.Unavailable):
-        _local_listener(
+        local_listener(
             Settings(data_dir=tmp_path), _options(listen=("127.0.0.1", 0), local_token_file=tmp_path / "token")
         )
 
@@ -342,7 +343,7 @@ def test_a_file_in_the_place_of_the_socket_stays(tmp_path: Path) -> None:
     path.write_text("mine")
 
     with pytest.raises(errors.Unavailable):
-        _local_listener(Settings(data_dir=tmp_path), _options(socket=path))
+        local_listener(Settings(data_dir=tmp_path), _options(socket=path))
 
     assert path.read_text() == "mine"
 
@@ -353,7 +354,7 @@ def test_tcp_is_loopback_only(host: str, tmp_path: Path) -> None:
     options = _options(listen=(host, 0), local_token_file=tmp_path / "token")
 
     with pytest.raises(errors.MooringError):
-        _local_listener(Settings(data_dir=tmp_path), options)
+        local_listener(Settings(data_dir=tmp_path), options)
 
 
 async def test_a_client_that_goes_away_stops_its_operation(pool: Pool) -> None:

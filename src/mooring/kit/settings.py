@@ -2,7 +2,7 @@
 Settings: declared once, here, with a sentence each.
 
 The environment (`MOORING_*`) wins over `mooring.toml` in the working directory (or the file that MOORING_CONFIG
-names), which wins over the default. `serve.py` reads them once and passes values on.
+names), which wins over the default. `serve` reads them once and passes values on.
 """
 
 from __future__ import annotations
