@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mooring.errors import EgressDenied
+from mooring.errors import ConnectorError, EgressDenied
 from mooring.kit.egress import Egress
 from mooring.plugin.connector import Context
 from mooring.plugin.registry import Registry
 from mooring.testing.conformance import built
 from mooring.testing.live import connected
-from tests.egress.denied import PLACE, WITHOUT_THE_PLACE, Listener, allowed, looked_up
+from mooring.types.kafka.tests.bodies import body as kafka_body
+from tests.egress.denied import NAME, PLACE, WITHOUT_THE_PLACE, Listener, allowed, looked_up
+from tests.support.targets import variants
 
 TYPES = Path(__file__).parents[2] / "src" / "mooring" / "types"
 AROUND = re.compile(
@@ -71,6 +78,74 @@ async def test_every_host_of_a_jdbc_url_counts(url, host):
     with pytest.raises(EgressDenied):
         async with connected(body, allowed=allowed(Egress())):
             pass
+
+
+LISTS: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
+    ("rabbitmq", lambda host: {"hostPortList": [{"host": "10.0.0.1", "port": 5672}, {"host": host, "port": 5672}]}),
+    ("activemq", lambda host: {"brokerURL": f"failover:(tcp://10.0.0.1:61616,tcp://{host}:61616)"}),
+    (
+        "elasticsearch",
+        lambda host: {
+            "encryptCommunication": False,
+            "elasticHostList": [
+                {"scheme": "http", "host": "10.0.0.1", "port": 9200}, {"scheme": "http", "host": host, "port": 9200},
+            ]
+        },
+    ),
+    ("kafka", lambda host: kafka_body(f"10.0.0.1:9092,{host}:9092", enableSecure=False)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("room,changed", LISTS, ids=[room for room, _ in LISTS])
+@pytest.mark.parametrize("host", ["169.254.169.254", "127.0.0.1", "2130706433"])
+async def test_every_host_of_a_list_counts(room, changed, host):
+    """A denied address that stands behind an allowed one denies the whole definition, when it is built."""
+    body = json.loads((TYPES / room / "example.json").read_text("utf-8")) | changed(host)
+    body = {key: value for key, value in body.items() if not key.endswith(("StoreName", "tificateName"))}
+
+    with pytest.raises(EgressDenied):
+        async with connected(body, allowed=allowed(Egress())):
+            pass
+
+
+async def test_every_name_of_kafka_s_list_is_judged_before_the_first_use():
+    """The driver picks a broker as it likes: one name that leads to a denied address denies the use."""
+    with Listener() as listener, looked_up(lambda name: PLACE if name == NAME else None):
+        body = kafka_body(f"127.0.0.1:1,{NAME}:{listener.port}")
+        async with connected(body, allowed=allowed(WITHOUT_THE_PLACE)) as guard:
+            with pytest.raises(EgressDenied):
+                await guard.use("publish", {"value": "v"}, 5)
+
+        assert listener.look() == 0
+
+
+REDIRECTED = ("webhook-http", "ops-genie-plain", "elasticsearch-Elasticsearch_7_without_login")
+
+
+@pytest.mark.parametrize("variant", [each for each in variants() if each.id in REDIRECTED], ids=lambda each: each.id)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_to_a_denied_address_is_not_followed(variant, status):
+    """What answers with another place is not believed: nothing arrives there, from a use or from a probe."""
+    with variant.opening() as target, Listener() as listener:
+        assert target.aimed is not None
+        seen = list[bytes]()
+
+        async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                seen.append(await reader.readuntil(b"\r\n\r\n"))
+            place = f"http://{PLACE}:{listener.port}/"
+            writer.write(f"HTTP/1.1 {status} X\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode())
+            writer.close()
+
+        async with await asyncio.start_server(elsewhere, "127.0.0.1", 0) as server:
+            body = target.aimed(dict(target.body), "127.0.0.1", server.sockets[0].getsockname()[1])
+            async with connected({**body, "name": "x"}, allowed=allowed(WITHOUT_THE_PLACE)) as guard:
+                with contextlib.suppress(ConnectorError):
+                    await guard.use(target.operation, dict(target.request), 5)
+                await guard.probe(5)
+
+        assert seen
+        assert listener.look() == 0
 
 
 async def test_a_name_that_changes_its_address_is_looked_up_once():

@@ -28,7 +28,7 @@ from mooring.errors import Busy, ConnectorError, EgressDenied, Misconfigured, Un
 from mooring.plugin.connector import Answer, Connector, Context, Request, operation
 from mooring.plugin.network import Network
 from mooring.plugin.probe import Probe
-from mooring.types.kafka.brokers import allowed_brokers, judge_advertised
+from mooring.types.kafka.brokers import allowed_brokers, judge_advertised, judge_told
 from mooring.types.kafka.faults import Troubles, driver_error, explain, silence
 from mooring.types.kafka.model import KafkaConfig
 from mooring.types.kafka.properties import SERIALIZERS
@@ -136,7 +136,7 @@ class KafkaConnector(Connector[KafkaConfig]):
         self._troubles = Troubles(config.servers)
         self._known = False
         self._judge_at = 0.0
-        self._denied = False
+        self._lacking = False
         self._metadata: asyncio.Task[None] | None = None
         self._renewing = asyncio.Lock()
 
@@ -148,10 +148,34 @@ class KafkaConnector(Connector[KafkaConfig]):
 
     async def start(self) -> None:
         settings, troubles = self._built(), Troubles(self.config.servers)
-        self._troubles, self._known, self._denied = troubles, False, False
-        await allowed_brokers(settings.network, settings.servers)
+        self._troubles, self._known, self._lacking = troubles, False, True
+        await self._judged(settings, settings.max_block_s)
         self._pump = Pump("kafka-poll", lambda: Producer({**settings.producer, "error_cb": troubles.note}))
         await self._pump.start()
+        self._lacking = False
+
+    async def _judged(self, settings: Settings, within_s: float) -> None:
+        """
+        Every broker may be connected to, configured or told of. Raises `EgressDenied`.
+
+        One that writes or reads would connect to what it is told of before anybody could judge that. With a login, it
+        is a client of its own that asks: the driver knows how to log in, and we do not.
+        """
+        await allowed_brokers(settings.network, settings.servers)
+        if not await self._judged_by_us(settings):
+            visit = _ProbeVisit(settings, self.config.topic_name)
+            try:
+                await self._visits.run(lambda halt: visit.judge(halt, within_s))
+            except KafkaException as exc:
+                raise self.translate(exc) or exc from exc
+            except ConnectorError as exc:
+                raise await self._with_tls_reason(exc) from exc
+        self._judge_at = time.monotonic() + JUDGED_S
+
+    async def _judged_by_us(self, settings: Settings) -> bool:
+        """Whether we asked the brokers ourselves, and were answered."""
+        tls = settings.tls.context if settings.tls else None
+        return not self.config.sasl and await judge_told(settings.network, settings.servers, tls)
 
     async def stop(self) -> None:
         pump, self._pump = self._pump, None
@@ -174,7 +198,7 @@ class KafkaConnector(Connector[KafkaConfig]):
     @operation
     async def publish(self, request: PublishRequest) -> Published:
         """Write a record to the topic, and wait until the brokers have it."""
-        if self._troubles.fatal or self._denied:
+        if self._troubles.fatal or self._lacking:
             await self._renew()
         value = to_bytes(request.value, request.encoding, self._serializer("value"), "value")
         key = to_bytes(request.key, request.key_encoding, self._serializer("key"), "key")
@@ -192,16 +216,17 @@ class KafkaConnector(Connector[KafkaConfig]):
     @operation
     async def receive(self, request: ReceiveRequest) -> Batch:
         """Read records of the topic: those that come while waiting, or from the beginning, or from a group's place."""
+        settings = self._built()
         reading = _Reading(
-            self._built(), self.config.topic_name, request, self._serializer("key"), self._serializer("value")
+            settings, self.config.topic_name, request, self._serializer("key"), self._serializer("value")
         )
+        began = time.monotonic()
+        await allowed_brokers(settings.network, settings.servers)
+        if began >= self._judge_at:
+            await self._judged(settings, min(request.timeout_seconds, settings.max_block_s))
+        spent_s = time.monotonic() - began
         try:
-            await allowed_brokers(reading.settings.network, reading.settings.servers)
-            judges = time.monotonic() >= self._judge_at
-            batch = await self._visits.run(reading.judge_and_run if judges else reading.run)
-            if judges:
-                self._judge_at = time.monotonic() + JUDGED_S
-            return batch
+            return await self._visits.run(lambda halt: reading.run(halt, spent_s))
         except ConnectorError as exc:
             raise await self._with_tls_reason(exc) from exc
 
@@ -225,6 +250,7 @@ class KafkaConnector(Connector[KafkaConfig]):
         else:
             probe.skip("sasl", "this connection has no login")
         async with probe.step("topic"):
+            await self._judged_by_us(settings)
             unknown = await self._visits.run(visit.find_topic)
             if unknown:
                 probe.unknown(unknown)
@@ -252,7 +278,7 @@ class KafkaConnector(Connector[KafkaConfig]):
     async def _renew(self) -> None:
         """A producer that the driver declared dead is replaced."""
         async with self._renewing:
-            if self._troubles.fatal or self._denied:
+            if self._troubles.fatal or self._lacking:
                 await self.stop()
                 await self.start()
 
@@ -277,7 +303,7 @@ class KafkaConnector(Connector[KafkaConfig]):
             )
         except EgressDenied:
             # The driver would connect to them when it likes: it ends here, and begins anew with the next use.
-            self._known, self._denied = False, True
+            self._known, self._lacking = False, True
             pump, self._pump = self._pump, None
             if pump is not None:
                 await pump.stop()
@@ -347,13 +373,7 @@ class _Reading:
         self.key_serializer, self.value_serializer = key, value
         self.troubles = Troubles(settings.client["bootstrap.servers"])
 
-    def judge_and_run(self, halt: threading.Event) -> Batch:
-        """Judge the brokers first: a consumer would connect to its coordinator before that could be done."""
-        began = time.monotonic()
-        _ProbeVisit(self.settings, self.topic).judge(halt, min(self.request.timeout_seconds, self.settings.max_block_s))
-        return self.run(halt, time.monotonic() - began)
-
-    def run(self, halt: threading.Event, spent_s: float = 0.0) -> Batch:
+    def run(self, halt: threading.Event, spent_s: float) -> Batch:
         request = self.request
         until = time.monotonic() + request.timeout_seconds - spent_s
         consumer = Consumer(
@@ -450,35 +470,35 @@ class _ProbeVisit:
         self.settings, self.topic = settings, topic
 
     def log_in(self, halt: threading.Event) -> None:
-        troubles = Troubles(self.settings.client["bootstrap.servers"])
-        client = self._client(troubles)
-        found = _slices(client, troubles, PROBE_S, halt, lambda left: client.list_topics(timeout=left))
-        judge_advertised(self.settings.network, found)
+        judge_advertised(self.settings.network, self._told(halt, PROBE_S, None))
 
     def judge(self, halt: threading.Event, within_s: float) -> None:
         """Whether all brokers may be connected to. Raises `EgressDenied`."""
-        troubles = Troubles(self.settings.client["bootstrap.servers"])
-        client = self._client(troubles)
-        found = _slices(client, troubles, within_s, halt, lambda left: client.list_topics(self.topic, timeout=left))
-        judge_advertised(self.settings.network, found)
+        judge_advertised(self.settings.network, self._told(halt, within_s, self.topic))
 
     def find_topic(self, halt: threading.Event) -> str | None:
         """Why nobody can tell whether the topic may be used, where that is so."""
-        troubles = Troubles(self.settings.client["bootstrap.servers"])
-        client = self._client(troubles)
-        found = _slices(client, troubles, PROBE_S, halt, lambda left: client.list_topics(self.topic, timeout=left))
+        found = self._told(halt, PROBE_S, self.topic)
         judge_advertised(self.settings.network, found)
         error = found.topics[self.topic].error
         if error is None:
             return None
         if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise explain(error, self.topic) or KafkaException(error)
+        client = self._client(Troubles(self.settings.client["bootstrap.servers"]))
         creates = self._brokers_create_topics(client, next(iter(found.brokers)))
         if creates is False:
             raise explain(error, self.topic) or KafkaException(error)
         if creates is None:
             return f"the topic {self.topic} does not exist, and this user may not see whether the brokers create topics on first use"
         return f"the topic {self.topic} does not exist yet; the brokers create it on first use"
+
+    def _told(self, halt: threading.Event, within_s: float, topic: str | None) -> Any:
+        """What the cluster tells. The client ends with this call: a moment later it would connect to what it was told of."""
+        troubles = Troubles(self.settings.client["bootstrap.servers"])
+        client = self._client(troubles)
+        of = {} if topic is None else {"topic": topic}
+        return _slices(client, troubles, within_s, halt, lambda left: client.list_topics(**of, timeout=left))
 
     def _client(self, troubles: Troubles) -> AdminClient:
         settings: dict[str, Any] = {"error_cb": troubles.note, "allow.auto.create.topics": False}
