@@ -83,7 +83,7 @@ async def test_project_and_permission_come_before_headers(http, opened, token_wi
         ]  # fmt: skip
 
     assert texts[0] == "Project 'Nowhere' not found"
-    assert texts[1] == "You do not have permission to perform this action"
+    assert texts[1].startswith("You do not have permission to perform this action. It needs the grant ")
     assert texts[2].startswith("Connection name is not valid")
     assert texts[3].startswith(expected)
 

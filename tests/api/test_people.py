@@ -187,6 +187,51 @@ async def test_a_global_connection_is_every_project_s(opened, http, token_with):
     assert statuses == [200, 403, 404]
 
 
+async def test_becoming_global_is_carried_out_once_per_key(http):
+    """The same Idempotency-Key has the same answer, although the connection left its project."""
+    await http.post(connection_path("shared"), json=webhook("shared"))
+
+    answers = [
+        await http.post(f"{connection_path('shared')}globalize/?waitSeconds=0", headers={"Idempotency-Key": "once"})
+        for _ in range(2)
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].text == answers[1].text
+
+
+@pytest.mark.parametrize(("query", "headers", "status"), [
+    ("?waitSeconds=soon", {}, 400), ("", {"Idempotency-Key": " "}, 400), ("", {"If-Match": '"9"'}, 412),
+])  # fmt: skip
+async def test_becoming_global_heeds_what_every_change_heeds(http, query, headers, status):
+    """The waiting time, the key and the generation are read; a wrong one moves nothing."""
+    await http.post(connection_path("shared"), json=webhook("shared"))
+
+    answer = await http.post(f"{connection_path('shared')}globalize/{query}", headers=headers)
+
+    assert answer.status_code == status
+    assert (await http.get(connection_path("shared"))).status_code == 200
+
+
+@pytest.mark.parametrize("where", ["grants/tokens/", "globalize/"])
+async def test_scripts_are_handed_out_by_whoever_may_use_them(opened, http, token_with, where):
+    """Granting on one, and making it global, ask for the grant of its type; the answer names it."""
+    await http.post(connection_path("s"), json=SCRIPT)
+    text = await token_with("connections:view", "connections:manage", "connections:globalize")
+    async with client_of(opened.plane, text) as editor:
+        path = f"{connection_path('s')}{where}"
+        if where == "globalize/":
+            answer = await editor.post(path)
+        else:
+            answer = await editor.put(f"{path}{text.split('_')[2]}/", json={"grants": ["connections:view"]})
+
+    assert (answer.status_code, answer.json()) == (403, {
+        "error": "forbidden",
+        "error_description": "You do not have permission to perform this action."
+        " It needs the grant linux-script:use in this project.",
+    })  # fmt: skip
+
+
 async def test_a_taken_global_name_is_refused(http):
     """As any taken name is."""
     for _ in range(2):

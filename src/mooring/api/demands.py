@@ -54,7 +54,7 @@ class Demand:
             await project_in(plane_of(request).store, actor, request.path_params["project"], self.family)
             require(actor, self.grant)
         elif self.where is Where.CARRIED and self.grant:
-            ask_grant(actor.carries(self.grant), self.grant)
+            ask_grant(actor.carries(self.grant), self.grant, "with this token")
         elif self.where in (Where.PROJECT, Where.CONNECTION):
             name = request.path_params["project" if "project" in request.path_params else "name"]
             project = await project_in(plane_of(request).store, actor, name, self.family)

@@ -55,7 +55,7 @@ def error_response(error: errors.MooringError) -> Response:
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body = error_body(error)
-    if error.hint and status in (409, 503):
+    if error.hint and status in (403, 409, 503):
         body["error_description"] = f"{error.message}. {error.hint}"
     return Response(dumps(body), status, headers, JSON)
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mooring.api.errors import JSON
-from mooring.api.request import object_of, plane_of
+from mooring.api.request import ask_of, object_of, plane_of
 from mooring.domain.records import Actor, Membership, User
 from mooring.domain.rights import ROLES
 from mooring.errors import BadRequest, InvalidConfig, Problem
@@ -147,5 +147,5 @@ async def _put(request: Request, actor: Actor, grants: Sequence[str]) -> None:
 
 async def globalize(request: Request, actor: Actor) -> Response:
     path = request.path_params
-    answer = await plane_of(request).globals.globalize(actor, path["project"], path["name"])
+    answer = await plane_of(request).globals.globalize(actor, path["project"], path["name"], ask_of(request))
     return Response(answer, media_type=JSON)

@@ -13,6 +13,8 @@ from mooring.kit.clock import now_ms
 from mooring.kit.tokens import parse_token
 from mooring.store.base import Store, TouchTokens
 
+HERE = "in this project"
+
 
 class Access:
     """Turns tokens into actors. Every cause of failure has the same answer."""
@@ -72,13 +74,16 @@ class Access:
 def require(actor: Actor, grant: str, project_id: str | None = None, connection_id: str | None = None) -> None:
     """Raises `NotPermitted` unless *actor* holds *grant*: there, or, without a project, everywhere."""
     if not actor.may(grant, project_id, connection_id):
-        ask_grant(False, grant)
+        # Where one connection is asked about, the words are the same: they say nothing about whether it exists.
+        ask_grant(False, grant, "in every project" if project_id is None else HERE)
 
 
-def ask_grant(is_held: bool, grant: str) -> None:
-    """Raises `NotPermitted`, naming *grant*, unless it is held."""
+def ask_grant(is_held: bool, grant: str, where: str = HERE) -> None:
+    """Raises `NotPermitted`, naming *grant* and *where* it is missing, unless it is held."""
     if not is_held:
-        raise NotPermitted("You do not have permission to perform this action", hint=f"It needs the grant {grant}.")
+        raise NotPermitted(
+            "You do not have permission to perform this action", hint=f"It needs the grant {grant} {where}."
+        )
 
 
 async def require_on(store: Store, actor: Actor, grant: str, project: Project, name: str) -> None:

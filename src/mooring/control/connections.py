@@ -254,7 +254,7 @@ class Connections:
         require_type(actor, card.name, project)
         _check_name(body.name, "name")
         key = name_key(body.name)
-        replayed = await self._replayed(actor, ask)
+        replayed = await self.replayed(actor, ask)
         if replayed is not None:
             return replayed
         try:
@@ -268,7 +268,7 @@ class Connections:
         change = SaveConnection(
             draft.connection, None, draft.secrets, (), False,
             entry(actor, "create", "connection", draft.connection.id, body.name, project=project.id),
-            self._idempotency(actor, ask),
+            self.idempotency(actor, ask),
         )  # fmt: skip
         try:
             committed = await self._store.commit(change)
@@ -279,16 +279,16 @@ class Connections:
         except Stale:
             raise NotFound(f"Project '{project_name}' not found") from None
         if committed.replayed:
-            return await self._replay(committed.replayed, ask, actor)
+            return await self.replay(committed.replayed, ask, actor)
         if committed.deployments:
             self._parcels.offer(draft.connection, draft.opened)
-        return await self._answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
+        return await self.answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
 
     async def update(self, actor: Actor, project_name: str, path_name: str, raw: bytes, ask: Ask) -> str:
         """Replace a connection, keeping the secrets that the body leaves out; the answer's JSON."""
         project = await self.check_change(actor, project_name, path_name)
         body = read_connection_body(raw)
-        replayed = await self._replayed(actor, ask)
+        replayed = await self.replayed(actor, ask)
         if replayed is not None:
             return replayed
         return await undisturbed(
@@ -315,31 +315,31 @@ class Connections:
         draft = self._draft(project, stored.card, body, name, config, connection, secrets, sealed, bool(damaged))
         if draft.connection.generation == connection.generation:
             deployments = await self._deployments.latest(connection)
-            idempotency = self._idempotency(actor, ask)
+            idempotency = self.idempotency(actor, ask)
             if idempotency is not None:
                 noted = await self._store.commit(NoteRequest(idempotency, connection, deployments))
                 if noted.replayed:
-                    return await self._replay(noted.replayed, ask, actor)
-            return await self._answer(actor, ask, connection, deployments, draft.warnings)
+                    return await self.replay(noted.replayed, ask, actor)
+            return await self.answer(actor, ask, connection, deployments, draft.warnings)
         change = SaveConnection(
             draft.connection, connection.generation, draft.secrets, draft.dropped, connection.deploy,
             entry(actor, "update", "connection", connection.id, name, project=project.id, changes=_changes(stored, draft, sealed)),
-            self._idempotency(actor, ask),
+            self.idempotency(actor, ask),
         )  # fmt: skip
         try:
             committed = await self._store.commit(change)
         except NameTaken:
             raise _taken(name) from None
         if committed.replayed:
-            return await self._replay(committed.replayed, ask, actor)
+            return await self.replay(committed.replayed, ask, actor)
         if committed.deployments:
             self._parcels.offer(draft.connection, draft.opened)
-        return await self._answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
+        return await self.answer(actor, ask, draft.connection, committed.deployments, draft.warnings)
 
     async def delete(self, actor: Actor, project_name: str, path_name: str, ask: Ask) -> str:
         """Destroy a connection and its secrets, and wait until workers let go of it; the answer's JSON."""
         project = await self.check_change(actor, project_name, path_name)
-        replayed = await self._replayed(actor, ask)
+        replayed = await self.replayed(actor, ask)
         if replayed is not None:
             return replayed
         return await undisturbed(
@@ -351,12 +351,12 @@ class Connections:
         change = DeleteConnection(
             connection,
             entry(actor, "delete", "connection", connection.id, connection.name, project=project.id),
-            self._idempotency(actor, ask),
+            self.idempotency(actor, ask),
         )
         committed = await self._store.commit(change)
         if committed.replayed:
-            return await self._replay(committed.replayed, ask, actor)
-        return await self._answer(actor, ask, connection, committed.deployments, (), deleted=True)
+            return await self.replay(committed.replayed, ask, actor)
+        return await self.answer(actor, ask, connection, committed.deployments, (), deleted=True)
 
     async def _existing(self, project: Project, name: str, ask: Ask) -> Connection:
         connection = await self._store.connection(project.id, name_key(name))
@@ -453,18 +453,19 @@ class Connections:
 
     # answers, once
 
-    def _idempotency(self, actor: Actor, ask: Ask) -> Idempotency | None:
+    def idempotency(self, actor: Actor, ask: Ask) -> Idempotency | None:
         if ask.idempotency_key is None or actor.token is None:
             return None
         return Idempotency(actor.token, ask.idempotency_key, self._ring.request_hash(ask.request), now_ms())
 
-    async def _replayed(self, actor: Actor, ask: Ask) -> str | None:
+    async def replayed(self, actor: Actor, ask: Ask) -> str | None:
+        """The answer that was given under this Idempotency-Key before, if any. Raises `Conflict`."""
         if ask.idempotency_key is None or actor.token is None:
             return None
         record = await self._store.idempotency(actor.token, ask.idempotency_key)
-        return None if record is None else await self._replay(record, ask, actor)
+        return None if record is None else await self.replay(record, ask, actor)
 
-    async def _replay(self, record: IdempotencyRecord, ask: Ask, actor: Actor) -> str:
+    async def replay(self, record: IdempotencyRecord, ask: Ask, actor: Actor) -> str:
         """The answer to a request that was carried out before under the same Idempotency-Key."""
         if record.request_hash != self._ring.request_hash(ask.request):
             raise Conflict("the Idempotency-Key was used with another request", hint="Use a new key for a new request.")
@@ -481,7 +482,7 @@ class Connections:
         deploys = bool(deployments) or connection is None or connection.deploy
         return dumps({"success": True, **({"deploymentResult": result} if deploys else {})})
 
-    async def _answer(
+    async def answer(
         self,
         actor: Actor,
         ask: Ask,
@@ -491,6 +492,7 @@ class Connections:
         *,
         deleted: bool = False,
     ) -> str:
+        """Wait for workers; the answer's JSON, which is kept for whoever asks again under the same key."""
         answer: dict[str, Any] = {"success": True}
         if connection.references and not deleted:
             warnings = [*warnings, *await self._references.warnings(connection.project, connection.references)]

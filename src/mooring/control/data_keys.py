@@ -149,4 +149,6 @@ class DataKeys:
 def _may(actor: Actor) -> None:
     require(actor, GRANT)
     if actor.project is not None:
-        raise NotPermitted("You do not have permission to perform this action")
+        raise NotPermitted(
+            "You do not have permission to perform this action", hint="The token is good for one project only."
+        )

@@ -90,7 +90,7 @@ class Plane:
         self.tokens = Tokens(store, self.access, self.streams, self.passwords)
         self.users = Users(store, self.passwords)
         self.shares = Shares(store)
-        self.globals = Globals(store, self.deployments, wait_s)
+        self.globals = Globals(store, self.connections)
         self.workers = Workers(store, self.fleet, self.environments, self.streams)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -8,7 +8,7 @@ from mooring.control.access import ask_grant, require, visible_project
 from mooring.control.auditing import entry
 from mooring.domain.names import name_key
 from mooring.domain.records import Actor, Connection, Share
-from mooring.domain.rights import SHAREABLE
+from mooring.domain.rights import FOR_TYPE, SHAREABLE
 from mooring.errors import InvalidConfig, NotFound, Problem
 from mooring.store.base import SaveShare, Stale, Store
 
@@ -31,12 +31,17 @@ class Shares:
     async def put(
         self, actor: Actor, project_name: str, name: str, kind: str, subject: str, grants: Sequence[str]
     ) -> None:
-        """Grant that, and no more, on the connection; with no grants, nothing. Nobody grants what they lack."""
+        """
+        Grant that, and no more, on the connection; with no grants, nothing.
+
+        Nobody grants what they lack, nor anything on a connection of a type that they may not use.
+        """
         connection = await self._connection(actor, project_name, name)
         if any(grant not in SHAREABLE for grant in grants):
             allowed = ", ".join(sorted(SHAREABLE))
             raise InvalidConfig([Problem("/grants", "invalid", f"grants is not valid: must be from {allowed}")])
-        for grant in grants:
+        asked = [*grants, *([FOR_TYPE[connection.type]] if grants and connection.type in FOR_TYPE else [])]
+        for grant in asked:
             require(actor, grant, connection.project, connection.id)
         share = Share(connection.id, kind, await self._subject(kind, subject, connection), frozenset(grants))
         said = entry(

@@ -43,7 +43,7 @@ class Tokens:
         expires_in_s: int | None = None,
     ) -> tuple[Token, str]:
         """A new token of the actor's, and its text, which is shown this once. Nobody can grant what they lack."""
-        ask_grant(actor.carries("tokens:manage"), "tokens:manage")
+        ask_grant(actor.carries("tokens:manage"), "tokens:manage", "with this token")
         own = actor.grants
         if actor.owner is not None:
             own = frozenset(

@@ -307,6 +307,7 @@ class MoveConnection:
     connection: Connection
     before: Connection
     audit: AuditEntry
+    idempotency: Idempotency | None = None
 
 
 @record

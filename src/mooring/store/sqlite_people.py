@@ -74,6 +74,9 @@ def _shared(db: apsw.Connection, kind: str, subject: str) -> dict[str, OnConnect
 
 def move_connection(transaction: Transaction, change: MoveConnection) -> Committed:
     c, db = change.connection, transaction.db
+    replayed = transaction.replayed(change.idempotency)
+    if replayed:
+        return Committed(replayed=replayed)
     found = {
         each: transaction.content_in(each, change.before) for each in transaction.targets_of(change.before.project)
     }
@@ -90,6 +93,7 @@ def move_connection(transaction: Transaction, change: MoveConnection) -> Committ
     if any(transaction.content_in(each, c) != content for each, content in found.items()):
         raise Conflict("what it refers to is its project's own")
     deployments = transaction.desire(c, True, change.audit, False) if c.deploy else ()
+    transaction.remember(change.idempotency, c, deployments)
     transaction.write_audit(change.audit)
     return Committed(deployments)
 
