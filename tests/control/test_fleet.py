@@ -346,6 +346,16 @@ async def test_a_lease_keeps_a_worker_online_elsewhere(fleet: Fleet, production:
     assert counts(await tally(fleet, deployment(production), 0.01))[1] == 1
 
 
+async def test_a_worker_s_policy_is_shown_as_it_was_said_last(fleet: Fleet, production: Environment) -> None:
+    """In words; and none before it was connected."""
+    worker = registered(fleet, production, "w")
+    before = fleet.member(worker.id).egress
+
+    fleet.arrive(worker.id, "s", "i", "1", "allow all; deny nothing; loopback no")
+
+    assert (before, fleet.member(worker.id).egress) == (None, "allow all; deny nothing; loopback no")
+
+
 async def test_what_was_heard_is_written_down(store: Store, fleet: Fleet, production: Environment) -> None:
     """Once; the next fleet begins with it."""
     worker = m.worker(production)

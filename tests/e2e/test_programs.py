@@ -103,6 +103,16 @@ def test_without_any_worker_a_create_says_that_it_will_be_deployed(served):
     assert "will be deployed when a worker connects" in result["message"]
 
 
+def test_a_worker_says_where_it_may_connect_to(served, tmp_path):
+    """The list of workers shows the egress policy that each one was started with."""
+    settings = {"MOORING_EGRESS_DENY": "10.66.0.0/16"}
+    with start_worker(served, tmp_path / "w", "--enrol-token", enrolment(served), **settings):
+        wait_online(served)
+        workers = served["api"].get("/apiops/workers/").json()["resultList"]
+
+    assert [worker["egress"] for worker in workers] == ["allow all; deny 10.66.0.0/16; loopback yes"]
+
+
 def test_a_worker_enrols_once_and_is_known_after_a_restart(served, tmp_path):
     """The token is good for one worker; that worker starts again without it; a second one is refused."""
     token = enrolment(served)

@@ -23,13 +23,14 @@ GONE_MS = 7 * 24 * 3600 * 1000
 
 @dataclass
 class Member:
-    """One worker of an environment, as this node sees it. `session` is set while it is connected here."""
+    """One worker of an environment, as this node sees it. `session` is set while it is connected here; `egress`, once it was."""
 
     worker: Worker
     session: str | None = None
     epoch: str | None = None
     revision: int = 0
     exceptions: dict[str, WorkerException] = field(default_factory=dict)
+    egress: str | None = None
     changed: bool = False
 
     def online(self, now: int) -> bool:
@@ -128,12 +129,12 @@ class Fleet:
             raise NotFound("Worker was not found!")
         return member
 
-    def arrive(self, worker_id: str, session: str, incarnation: str, version: str) -> str | None:
+    def arrive(self, worker_id: str, session: str, incarnation: str, version: str, egress: str = "") -> str | None:
         """A worker opened a stream here. The older session, which is now fenced, if there was one."""
         member = self._members[worker_id]
         older, member.session = member.session, session
         # What it holds now is not known before it reports: it may have begun anew, or be of another epoch.
-        member.revision, member.exceptions = 0, {}
+        member.revision, member.exceptions, member.egress = 0, {}, egress or None
         member.worker = replace(member.worker, incarnation=incarnation, version=version)
         self._renew(member)
         self.connected.set()

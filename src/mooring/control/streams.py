@@ -184,7 +184,7 @@ class Streams:
         plan = state.greet(hello, environment, hello.digest == environment.digest.hex())
         key_id, key = await self._parcels.content_key(environment.id)
         wrapped = wrap(worker.public_key, key, key_id.encode())
-        older = self._fleet.arrive(worker.id, session, hello.incarnation, hello.version)
+        older = self._fleet.arrive(worker.id, session, hello.incarnation, hello.version, hello.egress)
         if older is not None:
             log.info("worker_fenced", worker=worker.id, older=older)
             self.close(older)

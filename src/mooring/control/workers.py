@@ -131,6 +131,7 @@ def _wire(member: Member, environment: str, head: int, now: int) -> dict[str, An
         "online": member.online(now),
         "lastSeenAt": iso(member.worker.lease_until if member.session is None else now),
         "version": member.worker.version,
+        "egress": member.egress,
         "desiredRevision": head,
         "observedRevision": member.revision,
         "pending": states.count("pending"),

@@ -49,8 +49,15 @@ class Frame(BaseModel):
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
 
+LONGEST_EGRESS = 1000
+
+
 class Hello(Frame):
-    """The worker's first frame: what it has. `public_key` is base64; an attached process says `attach`."""
+    """
+    The worker's first frame: what it has. `public_key` is base64; an attached process says `attach`.
+
+    `egress` says in words where it may connect to; it is shown, and decides nothing.
+    """
 
     t: Literal["hello"] = "hello"
     proto: int = PROTOCOL
@@ -61,6 +68,7 @@ class Hello(Frame):
     receipt: str | None = Field(None, max_length=64)
     version: str = Field("", max_length=64)
     types: list[str] = []
+    egress: str = Field("", max_length=LONGEST_EGRESS)
     attach: bool = False
     environment: str | None = Field(None, max_length=255)
     public_key: str | None = Field(None, max_length=64)

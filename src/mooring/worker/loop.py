@@ -25,6 +25,7 @@ from mooring.wire.frames import (
     APPLY_PATIENCE_S,
     BACK_PRESSURE_S,
     HEARTBEAT_S,
+    LONGEST_EGRESS,
     MAX_EXCEPTIONS,
     MAX_FRAME,
     MAX_PENDING,
@@ -125,7 +126,7 @@ class Loop:
         state = self._state
         await socket.send(Hello(
             incarnation=self._incarnation, epoch=state.proven_epoch, revision=state.revision, digest=state.digest.hex(), receipt=state.receipt,
-            version=__version__, types=[card.name for card in self._registry], attach=self._attach is not None, environment=self._attach,
+            version=__version__, types=[card.name for card in self._registry], egress=self._pool.egress[:LONGEST_EGRESS], attach=self._attach is not None, environment=self._attach,
             public_key=base64.b64encode(public_key_of(self._private_key)).decode(),
         ).text())  # fmt: skip
         async with asyncio.timeout(SILENCE_S):

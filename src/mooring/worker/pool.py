@@ -121,6 +121,11 @@ class Pool:
         self._tests = asyncio.Semaphore(TESTS_AT_ONCE)
         self.changed: Callable[[], None] = lambda: None
 
+    @property
+    def egress(self) -> str:
+        """Where the connections held here may go, in words."""
+        return str(self._allowed.egress)
+
     def use_key(self, key: bytes) -> None:
         """The environment's content key: opens the secrets in put frames."""
         self._key = key
