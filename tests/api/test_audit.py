@@ -312,22 +312,22 @@ async def test_filters_choose(http: httpx2.AsyncClient) -> None:
 
 
 async def test_pages_follow_one_another(http: httpx2.AsyncClient) -> None:
-    """The cursor of each page begins the next; together they are everything, once."""
+    """Each page says under which number the next begins; together they are everything, once."""
     for number in range(7):
         done(await http.post(connection_path(f"c{number}"), json=webhook(f"c{number}")))
     everything = [entry["seq"] for entry in await entries(http, limit=1000)]
 
-    found, cursor = [], ""
-    while cursor is not None:
-        page = (await http.get(AUDIT, params={"limit": 3, **({"cursor": cursor} if cursor else {})})).json()
+    found, before = [], 0
+    while before is not None:
+        page = (await http.get(AUDIT, params={"limit": 3, **({"before": before} if before else {})})).json()
         found += [entry["seq"] for entry in page["resultList"]]
-        cursor = page["nextCursor"]
+        before = page["nextBefore"]
 
     assert found == everything == sorted(everything, reverse=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("from", "yesterday"), ("to", "2026-13-01"), ("limit", "0"), ("cursor", "x")]
+    ("name", "value"), [("from", "yesterday"), ("to", "2026-13-01"), ("limit", "0"), ("before", "x")]
 )
 async def test_a_wrong_parameter_is_named(http: httpx2.AsyncClient, name: str, value: str) -> None:
     """It is a 400 that says which."""

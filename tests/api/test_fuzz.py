@@ -62,11 +62,18 @@ def server() -> Iterator[Dev]:
 
 
 def _is_connection_body(operation: APIOperation) -> bool:
-    return operation.method in ("post", "put") and "/connections/{name}" in operation.path
+    own = ("/connections/{name}/", "/connections/{name}/test/")
+    return operation.method in ("post", "put") and operation.path.endswith(own)
 
 
 def _takes_a_file(operation: APIOperation) -> bool:
     return operation.method in ("post", "put") and ("/keystores" in operation.path or "/certificates" in operation.path)
+
+
+def _has_rules(operation: APIOperation) -> bool:
+    if operation.path.endswith("/environmentVariables/{name}/"):
+        return True  # also of its name
+    return operation.method in ("post", "put") and operation.path.endswith("/users/{user}")
 
 
 def _run(
@@ -164,6 +171,9 @@ def _ready(server: Dev) -> Callable[[Case], bool]:
         path = case.operation.path.format(**(case.path_parameters or {}))
         if case.method.upper() == "POST" and case.operation.path.endswith("}"):
             server.api.delete(path)
+        if path.rstrip("/").endswith("/globalize"):
+            server.api.delete(connection_path(_decoded(case)["name"], "admin"))
+            server.api.post(connection_path(_decoded(case)["name"]), json=email(_decoded(case)["name"]))
         if case.method.upper() == "DELETE" and "/connections/" in path:
             server.api.post(path, json=email(_decoded(case)["name"]))
         _make_material(server, case)
@@ -189,6 +199,8 @@ def test_fitting_requests_are_accepted(server, operation):
         pytest.skip("rules between fields are in no schema: see test_fitting_bodies_have_the_right_shape")
     if _takes_a_file(operation):
         pytest.skip("what is a keystore or a certificate is in no schema: see test_keystores and test_certificates")
+    if _has_rules(operation):
+        pytest.skip("rules between fields are in no schema: see test_variables and test_people")
 
     _run(
         operation,

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("mooring.testing.conformance")
-
-from mooring.plugin.registry import Registry  # noqa: E402
-from mooring.testing.conformance import Conformance, destination_looking, is_kept_secret, secret_looking  # noqa: E402
+from mooring.plugin.registry import Registry
+from mooring.testing.conformance import Conformance, destination_looking, is_kept_secret, secret_looking
 
 CARDS = list(Registry())
 

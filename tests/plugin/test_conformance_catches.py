@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("mooring.testing.conformance")
-
-from mooring.plugin import registry  # noqa: E402
-from mooring.plugin.card import ConnectionType  # noqa: E402
-from mooring.testing.conformance import UPDATE_SNAPSHOTS, Conformance  # noqa: E402
+from mooring.plugin import registry
+from mooring.plugin.card import ConnectionType
+from mooring.testing.conformance import UPDATE_SNAPSHOTS, Conformance
 
 INIT = """
 from mooring.plugin.card import ConnectionType
@@ -39,7 +37,7 @@ CONNECTOR = '''
 import asyncio, base64, smtplib, socket, sys, threading
 from mooring.errors import Misconfigured, Rejected
 from mooring.plugin.connector import Answer, Connector, Request, operation
-from mooring.plugin.network import dial, network_error
+from mooring.plugin.network import network_error
 
 class Said(Request):
     text: str = "hello"
@@ -68,7 +66,7 @@ class TinyConnector(Connector):
 
     async def probe(self, probe):
         async with probe.step("connect"):
-            await dial(self.config.host, self.config.port)
+            await self.context.network.dial(self.config.host, self.config.port)
 
     def translate(self, error):
         return network_error(error, f"{self.config.host}:{self.config.port}") if isinstance(error, OSError) else None

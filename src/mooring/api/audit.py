@@ -32,12 +32,12 @@ async def find(request: Request, actor: Actor) -> Response:
     """A page of it, newest first."""
     query = request.query_params
     limit = whole(request, "limit", 100, 1, MAX_PAGE)
-    before = whole(request, "cursor", 0, 1, 10**12 - 1) if query.get("cursor") else None
+    before = whole(request, "before", 0, 1, 10**12 - 1) if query.get("before") else None
     entries, following = await plane_of(request).audit.find(
         actor, query.get("projectName"), _wanted(request), before, limit
     )
     body = listed([dumps(entry) for entry in entries])
-    return Response(f'{body[:-1]},"nextCursor":{dumps(str(following) if following else None)}}}', media_type=JSON)
+    return Response(f'{body[:-1]},"nextBefore":{dumps(following)}}}', media_type=JSON)
 
 
 async def export(request: Request, actor: Actor) -> Response:

@@ -143,7 +143,7 @@ ROUTES: tuple[RouteCard, ...] = (
     RouteCard("DELETE", "/apiops/workers/{worker}", platform.forget_worker, "Forget a worker", "Workers", errors=(404,), demands=everywhere("workers:manage")),
     RouteCard("GET", "/apiops/data-keys", data_keys.find, "The keys that secrets are sealed with: their states and counts", "Data keys", "objects", demands=everywhere("seal:manage")),
     RouteCard("POST", "/apiops/data-keys/rotate", data_keys.rotate, "Seal with a new data key, and destroy the old one when nothing is left under it", "Data keys", "objects", demands=everywhere("seal:manage")),
-    RouteCard("GET", "/apiops/audit", audit.find, "Audit entries, newest first", "Audit", "objects", query=(*_AUDIT_FILTERS, "cursor", "limit"), errors=(400, 404), demands=carried("audit:view")),
+    RouteCard("GET", "/apiops/audit", audit.find, "Audit entries, newest first", "Audit", "objects", query=(*_AUDIT_FILTERS, "before", "limit"), errors=(400, 404), demands=carried("audit:view")),
     RouteCard("GET", "/apiops/audit/export", audit.export, "A copy of the audit, in lines of JSON, oldest first", "Audit", "lines", query=_AUDIT_FILTERS, errors=(400, 404), demands=carried("audit:view")),
     RouteCard("GET", "/apiops/audit/head", audit.head, "Where the chain of the audit ends", "Audit", "objects", demands=everywhere("audit:view")),
     RouteCard("GET", "/apiops/test/healthcheck", platform.healthcheck, "Whether the API answers", "Health", "text", demands=PUBLIC),

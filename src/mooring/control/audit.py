@@ -32,7 +32,7 @@ class Audit:
         self, actor: Actor, project_name: str | None, wanted: AuditFilter, before: int | None, limit: int
     ) -> tuple[list[dict[str, Any]], int | None]:
         """
-        The newest entries, and the cursor for those that follow.
+        The newest entries, and the number under which the others are.
 
         Raises:
             NotFound: no such project.

@@ -170,10 +170,10 @@ class _Calls:
         return self._send("DELETE", _materials(project, "certificates", name), None, _wait(wait_seconds))
 
     def list_audit(
-        self, *, project: str | None = None, limit: int = 100, cursor: str | None = None, **filters: str | None
+        self, *, project: str | None = None, limit: int = 100, before: int | None = None, **filters: str | None
     ) -> Any:
         """The newest audit entries; *filters* are actor, action, noun, nounId, name, requestId, since, until."""
-        return self._send("GET", "/apiops/audit/", None, _audit(project, filters) | _given(limit=limit, cursor=cursor))
+        return self._send("GET", "/apiops/audit/", None, _audit(project, filters) | _given(limit=limit, before=before))
 
     def audit_head(self) -> Any:
         """Where the chain of the audit ends."""

@@ -37,6 +37,11 @@ _PATH: dict[str, dict[str, Any]] = {
     },
 }
 
+_DAY = "(0[1-9]|[12][0-9]|3[01])"
+_INSTANT = (
+    f"^([0-9]{{1,13}}|20[0-9]{{2}}-((0[13578]|1[02])-{_DAY}|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+    r"(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-][01][0-9]:[0-5][0-9])?)?)$"
+)
 _QUERY: dict[str, dict[str, Any]] = {
     "waitSeconds": {
         "schema": {"type": "number", "minimum": 0, "maximum": 30},
@@ -56,15 +61,22 @@ _QUERY: dict[str, dict[str, Any]] = {
     "nounId": {"schema": {"type": "string"}, "description": "The id of what it was done to."},
     "name": {"schema": {"type": "string"}, "description": "The name of what it was done to."},
     "requestId": {"schema": {"type": "string"}, "description": "Done by this request: the X-Request-Id of its answer."},
-    "from": {"schema": {"type": "string", "format": "date-time"}, "description": "At this instant or later."},
-    "to": {"schema": {"type": "string", "format": "date-time"}, "description": "Before this instant."},
+    "from": {
+        "schema": {"type": "string", "pattern": _INSTANT},
+        "description": "At this instant or later: ISO 8601, UTC where it names no zone, or milliseconds since 1970.",
+    },
+    "to": {"schema": {"type": "string", "pattern": _INSTANT}, "description": "Before this instant."},
+    "before": {
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999_999},
+        "description": "Only entries with smaller numbers: the nextBefore of the answer before.",
+    },
     "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000}, "description": "How many, at most."},
     "environmentName": {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "Only workers of this environment.",
     },
     "within": {
-        "schema": {"type": "string", "pattern": "^[0-9]{1,3}[hdw]$"},
+        "schema": {"type": "string", "pattern": "^([0-9]{1,3}[hd]|[0-9]{1,2}w)$"},
         "description": "Hours, days or weeks, such as 12h, 30d or 8w; 30d by default.",
     },
     "worker": {
