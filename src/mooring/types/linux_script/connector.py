@@ -24,9 +24,11 @@ PROBE_S = 5.0
 BLOCK_BYTES = 64 * 1024
 MOST_DISCARDED = 16 * OUTPUT_BYTES
 OPEN_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4)
+ASKED_S = 2.0
 KILLS = 5
 KILL_PAUSE_S = 0.3
 
+Process = asyncssh.SSHClientProcess[bytes]
 Connect = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
 
 
@@ -153,14 +155,29 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
             host_key=host_key,
         )
 
-    async def _begin(self, connect: Connect, line: str) -> tuple[asyncssh.SSHClientProcess[bytes], str]:
-        """As `_begun`; where the caller goes while the server has been asked, what it then begins is killed."""
-        beginning = asyncio.create_task(_begun(connect, line))
-        try:
-            return await asyncio.shield(beginning)
-        except asyncio.CancelledError:
-            self._end_later(_kill_begun(beginning))
-            raise
+    async def _begin(self, connect: Connect, line: str) -> tuple[Process, str]:
+        """
+        What runs, and the fingerprint of the host that it runs on.
+
+        A server counts a session for a moment after its end, and so may refuse the next; nothing runs then. Where the
+        caller goes while the server has been asked, what it then begins is killed.
+        """
+        for pause_s in (*OPEN_PAUSES_S, None):
+            connection = await connect()
+            asked: asyncio.Task[Process] = asyncio.create_task(_ask(connection, line))
+            try:
+                process: Process = await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                self._end_later(_kill_begun(asked))
+                raise
+            except asyncssh.ChannelOpenError:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+            else:
+                key = connection.get_server_host_key()
+                return process, key.get_fingerprint("sha256") if key is not None else ""
+        raise AssertionError("the last attempt has returned or raised")
 
     def _end_later(self, ending: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(ending)
@@ -183,26 +200,6 @@ class LinuxScriptConnector(Connector[LinuxScriptConfig]):
                 hint="Whoever runs the worker allows it with MOORING_LINUX_SCRIPT=true"
                 " (in a program: attach(..., allowed=Allowed(linux_script=True))).",
             )
-
-
-async def _begun(connect: Connect, line: str) -> tuple[asyncssh.SSHClientProcess[bytes], str]:
-    """
-    What runs, and the fingerprint of the host that it runs on.
-
-    A server counts a session for a moment after its end, and so may refuse the next; nothing runs then.
-    """
-    for pause_s in (*OPEN_PAUSES_S, None):
-        connection = await connect()
-        try:
-            process: asyncssh.SSHClientProcess[bytes] = await connection.create_process(line, encoding=None)
-        except asyncssh.ChannelOpenError:
-            if pause_s is None:
-                raise
-            await asyncio.sleep(pause_s)
-        else:
-            key = connection.get_server_host_key()
-            return process, key.get_fingerprint("sha256") if key is not None else ""
-    raise AssertionError("the last attempt has returned or raised")
 
 
 class _Kept:
@@ -247,10 +244,14 @@ async def _feed(stdin: Any, data: bytes) -> None:
         stdin.write_eof()
 
 
-async def _kill_begun(beginning: asyncio.Task[tuple[asyncssh.SSHClientProcess[bytes], str]]) -> None:
-    with contextlib.suppress(OSError, asyncssh.Error, ConnectorError):
-        async with asyncio.timeout(CONNECT_S):
-            process, _ = await beginning
+async def _ask(connection: asyncssh.SSHClientConnection, line: str) -> Process:
+    return await connection.create_process(line, encoding=None)
+
+
+async def _kill_begun(asked: asyncio.Task[Process]) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error):
+        async with asyncio.timeout(ASKED_S):
+            process = await asked
         await _kill(process)
 
 
