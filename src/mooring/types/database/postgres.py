@@ -148,14 +148,16 @@ class PostgresDriver(Driver[Session]):
         if self._tls.mode != "disable":
             return
         for host, port in self.settings.target.endpoints:
+            answer = b""
             with suppress(OSError, Unreachable):
                 reader, writer = await self.settings.network.open_connection(host, port, limit=1024)
                 try:
                     writer.write(_SSL_REQUEST)
-                    if await reader.read(1) not in (b"S", b"N", b"E", b""):
-                        raise _no_postgres(f"{host}:{port}")
+                    answer = await reader.read(1)
                 finally:
                     writer.close()
+            if answer not in (b"S", b"N", b"E", b""):
+                raise _no_postgres(f"{host}:{port}")
 
     async def _connected(self) -> asyncpg.Connection:
         dials = {"loop": _Dialling(asyncio.get_running_loop(), self.settings.network), "timeout": None}
