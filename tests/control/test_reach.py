@@ -126,6 +126,25 @@ async def test_those_of_other_projects_are_looked_at_too(http: httpx2.AsyncClien
     assert "MyProject/hook" in refusal(response)[2]
 
 
+async def test_a_global_connection_is_looked_at_where_only_others_are_bound(
+    http: httpx2.AsyncClient, opened: Opened
+) -> None:
+    """A connection of the project admin goes to every environment, so a value for any of them counts."""
+    plane, actor = opened.plane, system_actor()
+    await plane.projects.create(actor, "admin", None)
+    await plane.environments.update(
+        actor, "development", name=None, description=None, type_name=None, status=None, access_url=None,
+        projects=["MyProject"],
+    )  # fmt: skip
+    await given(http, "admin", HOST="hooks.example.com")
+    done(await http.post(connection_path("hook", "admin"), json=webhook("hook", fullUrl="https://${HOST}/in")))
+
+    response = await http.put(path("HOST", "admin"), json=glob("HOST", "evil.example.com"))
+
+    assert refusal(response)[0] == 400
+    assert "hook" in refusal(response)[2]
+
+
 @pytest.mark.parametrize("field", ["host", "port", "username"])
 async def test_every_field_that_says_where_counts(http: httpx2.AsyncClient, field: str) -> None:
     """Of e-mail: the host, the port, and who logs in."""

@@ -58,7 +58,8 @@ class Reach:
             fields: set[str] = set()
             kept: set[str] = set()
             for environment in environments:
-                if environment.projects and connection.project not in environment.projects:
+                # What the project admin has goes to every environment, also to those bound to others.
+                if environment.projects and connection.project not in (*environment.projects, admin):
                     continue
                 place = environment.id
                 now: dict[str, str | None] = {}
