@@ -45,7 +45,7 @@ def _listen(client: Any) -> None:
         async def send(self: Any, request: Any, **options: Any) -> Any:
             return _heard(await plain(self, request, **options))
 
-    send.listens = True  # type: ignore[attr-defined]
+    send.listens = True  # type: ignore[attr-defined]  # a mark on the function, so that it is put in once
     client.send = send
 
 

@@ -30,7 +30,7 @@ async def said(pool: Pool) -> str:
 
 @pytest.fixture
 async def borrowing(tmp_path: Path) -> Pool:
-    pool = Pool(ToyRegistry(), elsewhere=Elsewhere(folder=tmp_path), look_again_s=0.0)  # type: ignore[arg-type]
+    pool = Pool(ToyRegistry(), elsewhere=Elsewhere(folder=tmp_path), look_again_s=0.0)  # type: ignore[arg-type]  # all of a registry that a pool asks for
     pool.use_key(KEY)
     (tmp_path / "pw").write_text("first")
     return pool

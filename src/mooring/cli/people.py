@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mooring.cli import output
 from mooring.cli.client import client
+from mooring.cli.materials import first_line
 
 user_app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
 grant_app = typer.Typer(no_args_is_help=True, help="Grants on single connections.")
@@ -29,11 +31,17 @@ Token = Annotated[str, typer.Option(help="The public id of the token it is for."
 def create_user(
     name: Name,
     role: Role = None,
-    password: Annotated[
-        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for where left out.")
-    ] = "",
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file with the password in its first line; - reads standard input. Without: it is asked for."
+        ),
+    ] = None,
 ) -> None:
     """Create a user."""
+    password = first_line(password_file)
+    if password is None:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     client().create_user(name, password, memberships=_memberships(role or []))
     typer.echo(f"User {name} is there.")
 

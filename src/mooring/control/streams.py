@@ -137,9 +137,8 @@ class Streams:
                 return _Caller(worker, None)
             raise NotAuthenticated("Invalid token")
         token = await self._access.valid_token(credential)
-        ask_grant(
-            (await self._access.holder(token)).carries("connections:attach"), "connections:attach", "with this token"
-        )
+        holder = await self._access.holder(token)
+        ask_grant(holder.may_somewhere("connections:attach"), "connections:attach", "with this token")
         return _Caller(None, token)
 
     async def serve(self, socket: Socket, caller: _Caller) -> None:

@@ -31,7 +31,9 @@ Grant = Annotated[Name, Field(json_schema_extra={"enum": sorted(EVERY_GRANT)})]
 Body = TypeVar("Body", bound=BaseModel)
 
 
-class _Body(BaseModel):
+class Sent(BaseModel):
+    """What a request sends: camelCase keys, unknown ones refused, and no value in an error."""
+
     model_config = ConfigDict(
         alias_generator=to_camel,
         validate_by_name=False,
@@ -41,14 +43,14 @@ class _Body(BaseModel):
     )
 
 
-class ProjectBody(_Body):
+class ProjectBody(Sent):
     """A new project."""
 
     name: Name | None = Field(None, description="The name again, as in the path.")
     description: Line | None = Field(None, description="Free text.")
 
 
-class EnvironmentBody(_Body):
+class EnvironmentBody(Sent):
     """A new environment."""
 
     name: Name | None = Field(None, description="The name again, as in the path.")
@@ -64,7 +66,7 @@ class EnvironmentBody(_Body):
     )
 
 
-class EnvironmentChange(_Body):
+class EnvironmentChange(Sent):
     """What an environment shall be; a name that differs from the path renames it."""
 
     name: Name | None = Field(None, description="A new name.")
@@ -75,7 +77,7 @@ class EnvironmentChange(_Body):
     projects: list[Name] | None = Field(None, max_length=1000, description="Absent: unchanged.")
 
 
-class TokenBody(_Body):
+class TokenBody(Sent):
     """A new personal API access token."""
 
     name: Name = Field(description="What it is for.")
@@ -84,7 +86,7 @@ class TokenBody(_Body):
     expires_in_seconds: Lifetime | None = Field(None, description="Absent: it does not expire.")
 
 
-class EnrolmentBody(_Body):
+class EnrolmentBody(Sent):
     """A one-time token with which a worker enrols."""
 
     environment_name: Name = Field(description="The environment that the worker will belong to.")

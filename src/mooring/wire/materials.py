@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from mooring.plugin.fields import NO_CONTROL
+from mooring.wire.bodies import Sent
 
 MAX_FILE_TEXT = 720_000
 """Base64 of 512 KiB, and some line ends."""
@@ -44,17 +44,7 @@ def _names(value: Any) -> Any:
 _StoreType = Annotated[str, BeforeValidator(_type), Field(json_schema_extra={"enum": list(TYPES)})]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        validate_by_name=False,
-        validate_by_alias=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-    )
-
-
-class KeystoreEnvironment(_Body):
+class KeystoreEnvironment(Sent):
     """What a keystore is in one environment."""
 
     environment_name: _Name | None = Field(None, description="The environment.")
@@ -73,7 +63,7 @@ class KeystoreEnvironment(_Body):
     )
 
 
-class KeystoreBody(_Body):
+class KeystoreBody(Sent):
     """A keystore or truststore, with a file for each environment."""
 
     name: _Name | None = Field(None, description="Its name, unique in the project ignoring case; on PUT a new one.")
@@ -83,7 +73,7 @@ class KeystoreBody(_Body):
     )
 
 
-class CertificateBody(_Body):
+class CertificateBody(Sent):
     """A certificate, for some environments."""
 
     certificate_name: _Name | None = Field(None, description="Its name, unique in the project ignoring case.")

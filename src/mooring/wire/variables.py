@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints
 
 from mooring.plugin.fields import NO_CONTROL, Flag, Secret
+from mooring.wire.bodies import Sent
 from mooring.wire.materials import KEYSTORE_ANSWERS, MAX_ENVIRONMENTS
 
 MAX_VALUE = 16 * 1024
@@ -21,17 +21,7 @@ _Name = Annotated[str, StringConstraints(max_length=255)]
 _Value = Annotated[Secret, StringConstraints(max_length=MAX_VALUE)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        validate_by_name=False,
-        validate_by_alias=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-    )
-
-
-class EnvironmentValue(_Body):
+class EnvironmentValue(Sent):
     """The value of a variable in one environment."""
 
     environment_name: _Name | None = Field(None, description="The environment.")
@@ -41,7 +31,7 @@ class EnvironmentValue(_Body):
     )
 
 
-class VariableBody(_Body):
+class VariableBody(Sent):
     """A variable: one value for every environment, or one for each, or both."""
 
     name: _Name | None = Field(None, description="Its name, unique in the project ignoring case; on PUT a new one.")
