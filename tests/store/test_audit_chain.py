@@ -12,7 +12,7 @@ import pytest
 
 from mooring.errors import Unavailable
 from mooring.store import sqlite_audit
-from mooring.store.audit_chain import KEY_BYTES, Chain, Head, Row, Verdict
+from mooring.store.audit_chain import EMPTY, KEY_BYTES, Chain, Head, Row, Verdict
 from mooring.store.base import Record
 from mooring.store.sqlite import SqliteStore
 from tests.store import makers as m
@@ -264,3 +264,16 @@ async def test_a_batch_has_one_link(tmp_path: Path) -> None:
         covered = [link.last - link.first + 1 for link in sqlite_audit.links(db)]
     assert sum(covered) == 50
     assert len(covered) <= 2
+
+
+async def test_an_entry_is_found_as_soon_as_its_change_is_seen(tmp_path: Path) -> None:
+    """The writer learns of a commit a moment after readers see it; who reads in between finds the entry too."""
+    store = SqliteStore(tmp_path)
+    await store.open()
+    store.hang_audit(KEY)
+    await store.commit(Record(m.entry("reveal", "connection", "con_1", "x")))
+
+    store._audit.head = EMPTY
+
+    assert [entry["noun_id"] for entry in await m.audit(store)] == ["con_1"]
+    await store.close()

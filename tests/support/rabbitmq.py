@@ -122,4 +122,6 @@ def _announced(row: dict[str, Any], wanted: str) -> str | None:
     properties = row["client_properties"]
     if isinstance(properties, dict):
         return properties.get(wanted)
+    if isinstance(properties, str):
+        return None  # one that is only just being opened, or closed, has told nothing
     return next((value for key, _, value in properties if key == wanted), None)

@@ -450,9 +450,10 @@ class SqliteStore:
         return self._audit.head
 
     async def audit(self, wanted: AuditFilter, before: int | None = None) -> AsyncIterator[dict[str, Any]]:
-        following = 2**62 if before is None else before
-        if before is None or before > self._audit.head.seq:
-            following = self._audit.head.seq + 1
+        # From the database, and not from what the writer knows: it learns of a commit a moment after readers see it.
+        following = (self._one("SELECT max(seq) FROM audit") or 0) + 1
+        if before is not None:
+            following = min(before, following)
         while following:
             rows, following = self._asked(sqlite_audit.found, wanted, following, PAGE)
             for row in rows:
